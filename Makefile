@@ -1,0 +1,44 @@
+# Two commands matter: `make run` and `make test`. Everything they need is set up by the targets they depend on.
+UV_VERSION := 0.13.8
+UV := .uv/bin/uv
+SLUICE := .venv/bin/sluice
+PYTHON := .venv/bin/python
+export UV_PYTHON_DOWNLOADS := never
+
+.PHONY: run serve run-cluster test check protos bench clean
+
+run: .venv/ready
+	$(SLUICE) demo
+
+serve: .venv/ready
+	$(SLUICE) serve
+
+run-cluster: .venv/ready
+	$(SLUICE) cluster demo
+
+test: check
+	$(PYTHON) -m pytest
+
+check: .venv/ready
+	.venv/bin/ruff check .
+	.venv/bin/ruff format --check .
+	.venv/bin/mypy
+	.venv/bin/lint-imports
+
+protos: .venv/ready
+	$(PYTHON) -m proto.generate
+
+bench: .venv/ready
+	$(PYTHON) -m bench
+
+# uv lives beside the environment it makes, so nothing global is touched.
+$(UV):
+	python3 -m venv .uv
+	.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
+
+.venv/ready: $(UV) pyproject.toml uv.lock
+	$(UV) sync --locked --quiet
+	@touch $@
+
+clean:
+	rm -rf .venv .uv .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,54 @@
+import datetime
+
+from google.protobuf import timestamp_pb2 as _timestamp_pb2
+from google.protobuf.internal import containers as _containers
+from google.protobuf import descriptor as _descriptor
+from google.protobuf import message as _message
+from collections.abc import Iterable as _Iterable, Mapping as _Mapping
+from typing import ClassVar as _ClassVar, Optional as _Optional, Union as _Union
+
+DESCRIPTOR: _descriptor.FileDescriptor
+
+class OrderLine(_message.Message):
+    __slots__ = ("sku", "quantity")
+    SKU_FIELD_NUMBER: _ClassVar[int]
+    QUANTITY_FIELD_NUMBER: _ClassVar[int]
+    sku: str
+    quantity: int
+    def __init__(self, sku: _Optional[str] = ..., quantity: _Optional[int] = ...) -> None: ...
+
+class OrderCreated(_message.Message):
+    __slots__ = ("order_id", "customer_id", "lines", "create_time", "version")
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    customer_id: str
+    lines: _containers.RepeatedCompositeFieldContainer[OrderLine]
+    create_time: _timestamp_pb2.Timestamp
+    version: int
+    def __init__(self, order_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[OrderLine, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
+
+class StockChanged(_message.Message):
+    __slots__ = ("sku", "delta", "order_id", "order_version", "time")
+    SKU_FIELD_NUMBER: _ClassVar[int]
+    DELTA_FIELD_NUMBER: _ClassVar[int]
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    ORDER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    sku: str
+    delta: int
+    order_id: str
+    order_version: int
+    time: _timestamp_pb2.Timestamp
+    def __init__(self, sku: _Optional[str] = ..., delta: _Optional[int] = ..., order_id: _Optional[str] = ..., order_version: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class OutboxEvent(_message.Message):
+    __slots__ = ("order_created", "stock_changed")
+    ORDER_CREATED_FIELD_NUMBER: _ClassVar[int]
+    STOCK_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    order_created: OrderCreated
+    stock_changed: StockChanged
+    def __init__(self, order_created: _Optional[_Union[OrderCreated, _Mapping]] = ..., stock_changed: _Optional[_Union[StockChanged, _Mapping]] = ...) -> None: ...
