@@ -1,0 +1,195 @@
+"""The seam to the journal: orders, spends and the outbox in one relational database. The proof of what was sold.
+
+One batch is one transaction: it goes on only if none of its incarnations is fenced and none of its reservations has a
+row yet; it inserts the orders, one spends row per reservation, and one outbox row. All of it or nothing.
+"""
+
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import AbstractAsyncContextManager
+from datetime import datetime
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+from sluice.model import NewOrder, Order
+
+ReservationKey = tuple[UUID, int]
+"""(incarnation, seq)"""
+
+
+class Spend(NamedTuple):
+    """What is sold of one reservation, by SKU. Units are positive; a return has negative units."""
+
+    incarnation: UUID
+    seq: int
+    units: Mapping[str, int]
+
+
+class Batch(NamedTuple):
+    """One transaction. `events` is the outbox payload: `event_count` length-delimited `OutboxEvent` messages.
+
+    `orders` may be in any order and must not name an id twice; `spends` must not name a reservation twice.
+    """
+
+    orders: Sequence[NewOrder]
+    spends: Sequence[Spend]
+    events: bytes
+    event_count: int
+    create_time: datetime
+
+
+class Committed(NamedTuple):
+    """The batch stands."""
+
+
+class OrdersExist(NamedTuple):
+    """Nothing was written: these orders of the batch stand already."""
+
+    orders: Mapping[str, Order]
+
+
+class ReservationsClosed(NamedTuple):
+    """Nothing was written: these reservations have a row already (committed before, or void). By SKU: units sold."""
+
+    sold: Mapping[ReservationKey, Mapping[str, int]]
+
+
+class IncarnationsFenced(NamedTuple):
+    """Nothing was written: these incarnations are fenced or were never registered."""
+
+    incarnations: frozenset[UUID]
+
+
+CommitResult = Committed | OrdersExist | ReservationsClosed | IncarnationsFenced
+
+
+class OutboxRow(NamedTuple):
+    """`number` counts up without gaps in publishing; `events` as in `Batch`."""
+
+    number: int
+    create_time: datetime
+    events: bytes
+    event_count: int
+
+
+class Backlog(NamedTuple):
+    """What is not on the event log yet. `oldest` is None if nothing waits."""
+
+    rows: int
+    events: int
+    oldest: datetime | None
+
+
+class IncarnationRow(NamedTuple):
+    name: str
+    incarnation: UUID
+    start_time: datetime
+    fenced: bool
+
+
+class OutboxLease(Protocol):
+    """The right to publish: held by one session at a time. Every method raises JournalUnreachable; when the session
+    is lost the lease is lost with it, and the holder must stop publishing.
+    """
+
+    async def number_new(self) -> int:
+        """Numbers every committed row that has no number, in a transaction of its own. A row is numbered once."""
+        ...
+
+    async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:
+        """Rows with a number above `after`, by number."""
+        ...
+
+    async def delete(self, numbers: Sequence[int]) -> None:
+        """Forgets rows whose every event is acknowledged by the log."""
+        ...
+
+
+class Journal(Protocol):
+    """Every method raises JournalUnreachable."""
+
+    @property
+    def journal_id(self) -> UUID:
+        """Made once when the database is created; names it in every event's position."""
+        ...
+
+    async def commit(self, batch: Batch) -> CommitResult:
+        """After JournalUnreachable with `outcome_unknown` commit the same batch again: ReservationsClosed or
+        OrdersExist then show that it had happened.
+        """
+        ...
+
+    async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:
+        """Registers a start of a stock server and fences all earlier incarnations of that name, waiting for commits
+        in flight against them. Returns every fenced incarnation of the name. Registering again is harmless, unless
+        the incarnation itself has been fenced meanwhile: then IncarnationFenced is raised.
+        """
+        ...
+
+    async def fence(self, incarnation: UUID) -> None:
+        """No transaction that spends from the incarnation commits after this returns."""
+        ...
+
+    async def incarnations(self) -> Sequence[IncarnationRow]: ...
+
+    async def close_reservations(
+        self, incarnation: UUID, seqs: Sequence[int], now: datetime
+    ) -> Mapping[int, Mapping[str, int]]:
+        """Decides reservations for ever: writes an empty row where there is none (void), and returns for each seq
+        what its row says was sold, by SKU. A later commit of a void reservation gets ReservationsClosed. Works for
+        a fenced incarnation too.
+        """
+        ...
+
+    async def spent(self, incarnation: UUID) -> Mapping[str, int]:
+        """Sum of all spends of the incarnation, by SKU."""
+        ...
+
+    async def sold(self, skus: Sequence[str]) -> Mapping[str, int]:
+        """Sum of all spends of the SKUs, over all incarnations. SKUs without spends are missing."""
+        ...
+
+    async def roll_up(self, incarnation: UUID) -> int:
+        """Adds the contiguous decided rows above the last roll-up into totals per SKU, so that `spent` and `sold`
+        need not add up every row. Rows stay: their keys decide late commits. Returns the rows added.
+        """
+        ...
+
+    async def find_orders(self, order_ids: Sequence[str]) -> Mapping[str, Order]:
+        """The orders among `order_ids` that stand."""
+        ...
+
+    async def list_orders(self, customer_id: str | None, before: str | None, limit: int) -> Sequence[Order]:
+        """By descending order id, starting below `before` (None: at the top); one customer's, or all."""
+        ...
+
+    async def backlog(self) -> Backlog: ...
+
+    def lease_outbox(self) -> AbstractAsyncContextManager[OutboxLease | None]:
+        """Tries to become the one that publishes; None if another session is. Released on exit."""
+        ...
+
+    def scan_orders(self) -> AsyncIterator[Sequence[Order]]:
+        """Every order, in pages, as of one moment. For the audit."""
+        ...
+
+    def scan_outbox(self) -> AsyncIterator[Sequence[OutboxRow]]:
+        """Every outbox row that is kept, numbered or not (number 0), in pages, as of one moment. For the audit."""
+        ...
+
+    async def all_spends(self) -> Mapping[UUID, Mapping[str, int]]:
+        """Sum of spends by incarnation and SKU, added up from the rows alone, without roll-ups. For the audit."""
+        ...
+
+    async def ping(self) -> None:
+        """Returns if the database answers now."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class IncarnationFenced(Exception):
+    """This incarnation may not sell any more: a successor, a peer or an operator has fenced it. It must stop."""
+
+    def __init__(self, incarnation: UUID) -> None:
+        super().__init__(f"incarnation {incarnation} is fenced")
+        self.incarnation = incarnation

@@ -1,0 +1,62 @@
+"""The seam to the event log: Kafka, or the outbox itself where everything runs in one process."""
+
+from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+TOPIC_ORDER_CREATED = "order-created"
+TOPIC_STOCK_CHANGED = "stock-changed"
+
+
+class Position(NamedTuple):
+    """Where an event stands: the journal it comes from, its outbox row's number there, its place in that row.
+
+    A consumer that keeps the highest position per partition and journal can drop whatever is not above it.
+    """
+
+    journal: UUID
+    number: int
+    place: int
+
+
+class Event(NamedTuple):
+    """One event, ready for a log. `value` is the protobuf message of the topic; `time_ms` since the Unix epoch."""
+
+    topic: str
+    key: str
+    value: bytes
+    event_id: str
+    event_type: str
+    time_ms: int
+    position: Position
+
+
+class LoggedEvent(NamedTuple):
+    """An event as read back, with where the log keeps it."""
+
+    event: Event
+    partition: int
+    offset: int
+
+
+class EventPublisher(Protocol):
+    """Only a relay that holds the outbox's lease publishes."""
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """Appends in the given order; returns when every event is acknowledged as durable. A key's events stay in
+        order across calls that are made in order, even if they overlap. Raises LogUnreachable; then any of them may
+        have been written, and publishing the same events again is the right answer.
+        """
+        ...
+
+    async def close(self) -> None: ...
+
+
+class EventLog(Protocol):
+    """What anyone may read."""
+
+    def read(self, topic: str, *, follow: bool) -> AsyncIterator[LoggedEvent]:
+        """Every event of the topic from the oldest kept; ends at what was the end when it began unless `follow`."""
+        ...
+
+    async def close(self) -> None: ...

@@ -1,0 +1,66 @@
+"""The seam between gateway and stockd: reserve units for a batch of orders, tell later what was sold of them."""
+
+from collections.abc import Mapping, Sequence
+from enum import IntEnum
+from typing import NamedTuple, Protocol
+from uuid import UUID
+
+
+class Verdict(IntEnum):
+    """What became of one order of a batch; the same numbers as `sluice.stock.v1.Verdict`."""
+
+    GRANTED = 1
+    OUT_OF_STOCK = 2
+    SKU_NOT_FOUND = 3
+    LEDGER_UNREACHABLE = 4
+    OVERLOADED = 5
+
+
+class ReserveBatch(NamedTuple):
+    """Orders as columns, in arrival order. An order is granted whole or not at all.
+
+    `skus` holds each SKU once; line i asks for `quantities[i]` units of `skus[sku_indexes[i]]`; order j has
+    `lines_per_order[j]` lines. An empty `lines_per_order` means one line each.
+    """
+
+    skus: Sequence[str]
+    lines_per_order: Sequence[int]
+    sku_indexes: Sequence[int]
+    quantities: Sequence[int]
+
+
+class Reservation(NamedTuple):
+    """The answer to a batch. `(incarnation, seq)` names what was granted; seq 0: nothing was.
+
+    `verdicts` are `Verdict` numbers per order. `blamed` holds per order the index in `skus` that decided a refusal
+    (0 where granted); it is empty if all were granted.
+    """
+
+    incarnation: UUID
+    seq: int
+    verdicts: Sequence[int]
+    blamed: Sequence[int]
+
+
+class Settlement(NamedTuple):
+    """What the journal's row `(incarnation, seq)` says: units sold, by SKU."""
+
+    incarnation: UUID
+    seq: int
+    sold: Mapping[str, int]
+
+
+class StockKeeper(Protocol):
+    """A stock server as the gateway sees it: over gRPC, or in the same process."""
+
+    async def reserve(self, batch: ReserveBatch, settlements: Sequence[Settlement], timeout_s: float) -> Reservation:
+        """Grants what it can, first come first served within a SKU.
+
+        Raises KeeperUnreachable. An answer that is lost needs no care: a reservation that is never committed becomes
+        void, so the caller may ask another server at once.
+        """
+        ...
+
+    async def settle(self, settlements: Sequence[Settlement], timeout_s: float) -> None:
+        """Tells what the journal says of earlier reservations. Raises KeeperUnreachable; losing it only costs time."""
+        ...

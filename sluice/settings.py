@@ -1,0 +1,133 @@
+"""Settings of every role. One name in three places: flag `--journal-url`, environment `SLUICE_JOURNAL_URL`, and
+`journal_url` in the TOML file that `--config` or `SLUICE_CONFIG` names. Flags win over environment over file.
+"""
+
+import os
+from pathlib import Path
+from typing import Literal
+
+from pydantic import Field, SecretStr, field_validator
+from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+CONFIG_FILE_VARIABLE = "SLUICE_CONFIG"
+
+HostPort = str
+"""`host:port`; port 0 picks a free one."""
+
+
+class CommonSettings(BaseSettings):
+    """What every role has."""
+
+    model_config = SettingsConfigDict(env_prefix="SLUICE_", frozen=True, extra="ignore")
+
+    log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line shown")
+    log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else json")
+    metrics_listen: HostPort = Field("127.0.0.1:0", description="host:port of /metrics; port 0 picks a free one")
+    drain_limit_s: float = Field(20.0, gt=0, description="after SIGTERM: longest wait for work in flight, seconds")
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        del dotenv_settings, file_secret_settings
+        path = os.environ.get(CONFIG_FILE_VARIABLE)
+        file = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
+        return (init_settings, env_settings, *file)
+
+
+class JournalSettings(CommonSettings):
+    journal_url: SecretStr = Field(
+        SecretStr("postgresql://127.0.0.1:5432/sluice"), description="PostgreSQL database of orders, spends, outbox"
+    )
+    journal_connections: int = Field(
+        3, ge=1, le=64, description="connections that commit at once; more than three bought nothing on two cores"
+    )
+    journal_timeout_s: float = Field(
+        1.5, gt=0, description="longest wait for one journal transaction, seconds; callers hear UNAVAILABLE within 2 s"
+    )
+
+
+class CassandraSettings(CommonSettings):
+    cassandra: str = Field("127.0.0.1:9042", description="contact points, host:port, comma separated")
+    keyspace: str = Field("sluice", pattern=r"^[a-z][a-z0-9_]{0,47}$", description="keyspace, made if it is not there")
+    replication_factor: int = Field(1, ge=1, le=9, description="copies of each ledger row in the data centre")
+    local_dc: str = Field("datacenter1", description="home data centre of the SKUs that this process serves")
+
+
+class GatewaySettings(JournalSettings, CassandraSettings):
+    listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
+    stockd: str = Field("stockd-0=127.0.0.1:7100", description="stock servers: name=host:port, comma separated")
+    max_orders_in_flight: int = Field(
+        20_000, ge=1, description="orders being decided at once; one more gets UNAVAILABLE / OVERLOADED"
+    )
+    max_batches_in_flight: int = Field(
+        8, ge=1, le=256, description="batches of one stream being decided at once; then the stream is not read"
+    )
+    reserve_timeout_s: float = Field(
+        0.8, gt=0, description="longest wait for one stock server, seconds; then the next in rank is asked"
+    )
+
+    @field_validator("stockd")
+    @classmethod
+    def _stockd_is_parsable(cls, value: str) -> str:
+        parse_members(value)
+        return value
+
+
+class StockdSettings(JournalSettings, CassandraSettings):
+    name: str = Field("stockd-0", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="stable name of this stock server")
+    listen: HostPort = Field("127.0.0.1:7100", description="host:port of the internal gRPC service")
+    reservation_grace_s: float = Field(
+        3.0, gt=0, description="a reservation nobody settled is looked up in the journal after this long, seconds"
+    )
+    store_timeout_s: float = Field(
+        1.2, gt=0, description="orders that wait for the ledger longer than this are told it is unreachable, seconds"
+    )
+
+
+class RelaySettings(JournalSettings):
+    kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port, comma separated")
+    partitions: int = Field(16, ge=1, le=4096, description="partitions of a topic that must be made; divides 4096")
+    topic_replication_factor: int = Field(1, ge=1, le=9, description="copies of each partition of a topic made")
+
+    @field_validator("partitions")
+    @classmethod
+    def _divides_the_slots(cls, value: int) -> int:
+        if 4096 % value:
+            raise ValueError("must divide 4096, so that slots spread evenly over partitions")
+        return value
+
+
+class EmbeddedSettings(CommonSettings):
+    listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
+    data_dir: Path = Field(Path(".sluice"), description="where the database files are")
+    max_orders_in_flight: int = Field(20_000, ge=1, description="orders being decided at once")
+    max_batches_in_flight: int = Field(8, ge=1, le=256, description="batches of one stream being decided at once")
+
+
+def parse_members(value: str) -> dict[str, str]:
+    """`a=host:port,b=host:port` as name → address. Raises ValueError naming the part that is wrong."""
+    members: dict[str, str] = {}
+    for part in filter(None, (piece.strip() for piece in value.split(","))):
+        name, separator, address = part.partition("=")
+        if not separator or not name or ":" not in address:
+            raise ValueError(f"{part!r} is not name=host:port")
+        if name in members:
+            raise ValueError(f"{name!r} is named twice")
+        members[name] = address
+    if not members:
+        raise ValueError("at least one name=host:port is needed")
+    return members
+
+
+def split_host_port(value: str) -> tuple[str, int]:
+    """`host:port` apart. Raises ValueError."""
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"{value!r} is not host:port")
+    return host.strip("[]"), int(port)
