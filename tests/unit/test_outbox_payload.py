@@ -1,0 +1,112 @@
+"""What the hand-made encoding writes is what the generated classes read, and comes back as the events it stands for."""
+
+from contextlib import suppress
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+from google.protobuf.internal.decoder import _DecodeVarint32
+from hypothesis import given
+from hypothesis import strategies as st
+
+from journal.events import MalformedOutboxRow, decode_events, encode_order_events
+from journal.protocol import OutboxRow
+from sluice._gen.events.v1.events_pb2 import OrderCreated, OutboxEvent, StockChanged
+from sluice.model import MAX_LINE_QUANTITY, MAX_LINES_PER_ORDER, MAX_NAME_CHARS, Line, NewOrder
+from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED
+
+JOURNAL = UUID("6b1f5a4e-6f0a-4a53-9d53-0d8f6a0a0c11")
+NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=MAX_NAME_CHARS)
+LINES = st.lists(
+    st.builds(Line, NAMES, st.integers(1, MAX_LINE_QUANTITY)),
+    min_size=1,
+    max_size=MAX_LINES_PER_ORDER,
+    unique_by=lambda line: line.sku,
+).map(lambda lines: tuple(sorted(lines)))
+ORDERS = st.lists(st.builds(NewOrder, st.uuids().map(str), NAMES, LINES), max_size=5)
+TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+
+
+def generated(payload: bytes) -> list[OutboxEvent]:
+    events = []
+    at = 0
+    while at < len(payload):
+        size, at = _DecodeVarint32(payload, at)
+        events.append(OutboxEvent.FromString(payload[at : at + size]))
+        at += size
+    return events
+
+
+@given(ORDERS, TIMES)
+def test_the_generated_classes_read_one_order_created_and_one_stock_changed_per_line(
+    orders: list[NewOrder], time: datetime
+) -> None:
+    expected = []
+    for order in orders:
+        created = OrderCreated(order_id=order.order_id, customer_id=order.customer_id, version=1)
+        created.create_time.FromDatetime(time)
+        for sku, quantity in order.lines:
+            created.lines.add(sku=sku, quantity=quantity)
+        expected.append(OutboxEvent(order_created=created))
+        for sku, quantity in order.lines:
+            changed = StockChanged(sku=sku, delta=-quantity, order_id=order.order_id, order_version=1)
+            changed.time.FromDatetime(time)
+            expected.append(OutboxEvent(stock_changed=changed))
+
+    payload, count = encode_order_events(orders, time)
+
+    assert generated(payload) == expected
+    assert count == len(expected)
+
+
+@given(ORDERS, TIMES, st.integers(0, 2**53))
+def test_a_row_comes_back_as_keyed_numbered_events(orders: list[NewOrder], time: datetime, number: int) -> None:
+    payload, count = encode_order_events(orders, time)
+
+    events = decode_events(OutboxRow(number, time, payload, count), JOURNAL)
+
+    assert [event.position for event in events] == [(JOURNAL, number, place) for place in range(count)]
+    identities = []
+    for order in orders:
+        identities.append((TOPIC_ORDER_CREATED, order.order_id, f"{order.order_id}/1", "sluice.order.created.v1"))
+        for sku, _ in order.lines:
+            identities.append((TOPIC_STOCK_CHANGED, sku, f"{order.order_id}/1/{sku}", "sluice.stock.changed.v1"))
+    assert [(event.topic, event.key, event.event_id, event.event_type) for event in events] == identities
+    whole_seconds = int(time.replace(microsecond=0).timestamp())
+    assert {event.time_ms for event in events} <= {whole_seconds * 1000 + time.microsecond // 1000}
+    bodies = [getattr(message, str(message.WhichOneof("body"))) for message in generated(payload)]
+    kinds = {TOPIC_ORDER_CREATED: OrderCreated, TOPIC_STOCK_CHANGED: StockChanged}
+    assert [kinds[event.topic].FromString(event.value) for event in events] == bodies
+
+
+def one_order() -> tuple[bytes, int]:
+    order = NewOrder("0d4c7a10-6a39-4c3e-9d2f-7f2f9a1b2c3d", "anna", (Line("apple", 2), Line("pear", 1)))
+    return encode_order_events([order], datetime(2026, 11, 20, tzinfo=UTC))
+
+
+@given(st.data())
+def test_a_damaged_row_is_refused_or_still_whole_events(data: st.DataObject) -> None:
+    payload, count = one_order()
+    at = data.draw(st.integers(0, len(payload) - 1))
+    damaged = payload[:at] + bytes([data.draw(st.integers(0, 255))]) + payload[at + 1 :]
+    row = OutboxRow(7, datetime(2026, 11, 20, tzinfo=UTC), damaged, count)
+    with suppress(MalformedOutboxRow):
+        assert len(decode_events(row, JOURNAL)) == count
+
+
+@pytest.mark.parametrize("kept", range(1, 40))
+def test_a_truncated_row_is_refused(kept: int) -> None:
+    payload, count = one_order()
+    with pytest.raises(MalformedOutboxRow):
+        decode_events(OutboxRow(7, datetime(2026, 11, 20, tzinfo=UTC), payload[:-kept], count), JOURNAL)
+
+
+def test_a_wrong_count_is_refused() -> None:
+    payload, count = one_order()
+    with pytest.raises(MalformedOutboxRow, match="holds 3 events instead of 4"):
+        decode_events(OutboxRow(7, datetime(2026, 11, 20, tzinfo=UTC), payload, count + 1), JOURNAL)
+
+
+def test_an_order_id_that_is_no_canonical_uuid_is_never_written() -> None:
+    with pytest.raises(ValueError, match="not a canonical UUID"):
+        encode_order_events([NewOrder("17", "anna", (Line("apple", 1),))], datetime(2026, 11, 20, tzinfo=UTC))
