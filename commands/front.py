@@ -1,0 +1,130 @@
+"""The front door put together: what `sluice gateway` and `sluice serve` have in common."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
+import structlog
+from grpc_channelz.v1 import channelz
+from grpc_reflection.v1alpha import reflection
+from prometheus_client import CollectorRegistry
+
+from commands.process import until_stopped
+from gateway import order_service, stock_service
+from gateway.committing import Committing
+from gateway.keepers import Keepers
+from gateway.metrics import GatewayMetrics
+from gateway.order_service import OrderService
+from gateway.placing import Placing
+from gateway.stock_service import StockService
+from journal.protocol import Journal
+from sluice._gen.orders.v1 import orders_pb2
+from sluice._gen.stock.v1 import stock_pb2
+from sluice.reachability import Reachability
+from sluice.rpc import server as rpc_server
+from sluice.rpc.health import Health
+from sluice.seams.stock_keeper import StockKeeper
+from sluice.seams.stock_store import StockStore
+from sluice.settings import split_host_port
+from sluice.telemetry import metrics
+
+KEEPERS_PROBE_MESSAGE = "no stock server answers"
+
+# The services are served by names; importing the modules puts their descriptors where reflection looks.
+REFLECTED_SERVICES = (order_service.SERVICE_NAME, stock_service.SERVICE_NAME, reflection.SERVICE_NAME)
+assert orders_pb2.DESCRIPTOR
+assert stock_pb2.DESCRIPTOR
+
+_log = structlog.get_logger(__name__)
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+async def serve_front(
+    *,
+    listen: str,
+    keepers: Mapping[str, StockKeeper],
+    journal: Journal,
+    store: StockStore,
+    registry: CollectorRegistry,
+    reserve_timeout_s: float,
+    journal_connections: int,
+    max_orders_in_flight: int,
+    max_batches_in_flight: int,
+    drain_limit_s: float,
+    stop: asyncio.Event,
+) -> None:
+    """Serves until `stop`, then drains: nothing new is taken in, what is in flight is answered."""
+    server = rpc_server.new_server()
+    links = Keepers(keepers, reserve_timeout_s)
+
+    async def probe_keepers() -> None:
+        if links.all_away():
+            raise ConnectionError(KEEPERS_PROBE_MESSAGE)
+
+    journal_reach = Reachability("journal", journal.ping, lambda: health.changed())
+    store_reach = Reachability("stock store", store.ping, lambda: health.changed())
+    keepers_reach = Reachability("stock servers", probe_keepers, lambda: health.changed())
+    order_needs = (journal_reach, keepers_reach, store_reach)
+    health = Health(
+        server,
+        {
+            "": order_needs,
+            order_service.SERVICE_NAME: order_needs,
+            stock_service.SERVICE_NAME: (store_reach, journal_reach),
+        },
+    )
+    gateway_metrics = GatewayMetrics(registry)
+    committing = Committing(journal, journal_reach, now=utc_now, connections=journal_connections)
+    placing = Placing(
+        links,
+        journal,
+        committing,
+        journal_reach,
+        monotonic=time.monotonic,
+        max_orders_in_flight=max_orders_in_flight,
+        metrics=gateway_metrics,
+    )
+    orders = OrderService(placing, journal, max_batches_in_flight=max_batches_in_flight, metrics=gateway_metrics)
+    stock = StockService(store, journal, now=utc_now)
+    metrics.gauge(registry, "sluice_gateway_orders_in_flight", "orders being decided", lambda: placing.orders_in_flight)
+    for reach in order_needs:
+        name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
+        metrics.gauge(
+            registry, name, f"1 while the {reach.name} does not answer", lambda reach=reach: float(reach.away)
+        )
+    server.add_generic_rpc_handlers((orders.handler(), stock.handler()))
+    reflection.enable_server_reflection(REFLECTED_SERVICES, server)
+    channelz.add_channelz_servicer(server)
+    port = await rpc_server.start(server, listen)
+    address = f"{split_host_port(listen)[0]}:{port}"
+    _log.info("serving", listen=address)
+    try:
+        watches = [reach.watch() for reach in order_needs]
+        await until_stopped(stop, health.publish(), measure_loop_lag(registry), *watches)
+    finally:
+        _log.info("draining")
+        await health.drain()
+        orders.stop_reading()
+        await server.stop(grace=drain_limit_s)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(drain_limit_s):
+                await placing.idle()
+        links.close()
+
+
+LOOP_LAG_INTERVAL_S = 0.25
+
+
+async def measure_loop_lag(registry: CollectorRegistry) -> None:
+    """The best single sign of overload of a Python process: how late a timer of the event loop fires."""
+    lag_s = 0.0
+    metrics.gauge(registry, "sluice_event_loop_lag_seconds", "lateness of a timer of the event loop", lambda: lag_s)
+    while True:
+        due = time.monotonic() + LOOP_LAG_INTERVAL_S
+        await asyncio.sleep(LOOP_LAG_INTERVAL_S)
+        lag_s = max(0.0, time.monotonic() - due)

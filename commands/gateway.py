@@ -1,0 +1,56 @@
+"""`sluice gateway`: the front door of a cluster. Stateless; run any number."""
+
+import asyncio
+
+from commands import process
+from commands.front import serve_front
+from gateway.keeper_rpc import RpcKeeper
+from journal.postgres import PostgresJournal
+from sluice.settings import GatewaySettings, parse_members
+from sluice.telemetry import metrics
+from stockd.stores.cassandra import CassandraStore
+
+
+def run(settings: GatewaySettings) -> None:
+    process.run(settings, "gateway", lambda stop: _serve(settings, stop))
+
+
+async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
+    registry = metrics.new_registry()
+    metrics.serve(registry, settings.metrics_listen)
+    journal = await process.open_patiently(
+        "journal",
+        stop,
+        lambda: PostgresJournal.open(
+            settings.journal_url.get_secret_value(),
+            connections=settings.journal_connections,
+            timeout_s=settings.journal_timeout_s,
+        ),
+    )
+    store = await process.open_patiently(
+        "stock store",
+        stop,
+        lambda: CassandraStore.open(
+            settings.cassandra, settings.keyspace, settings.replication_factor, settings.local_dc
+        ),
+    )
+    keepers = {name: RpcKeeper(address) for name, address in parse_members(settings.stockd).items()}
+    try:
+        await serve_front(
+            listen=settings.listen,
+            keepers=keepers,
+            journal=journal,
+            store=store,
+            registry=registry,
+            reserve_timeout_s=settings.reserve_timeout_s,
+            journal_connections=settings.journal_connections,
+            max_orders_in_flight=settings.max_orders_in_flight,
+            max_batches_in_flight=settings.max_batches_in_flight,
+            drain_limit_s=settings.drain_limit_s,
+            stop=stop,
+        )
+    finally:
+        for keeper in keepers.values():
+            await keeper.close()
+        await store.close()
+        await journal.close()

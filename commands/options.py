@@ -1,0 +1,63 @@
+"""Turns a settings class into command-line flags of the same names, so that nothing is named twice."""
+
+import inspect
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Annotated, Any, TypeVar
+
+import typer
+from pydantic import ValidationError
+
+from sluice.settings import CONFIG_FILE_VARIABLE, CommonSettings
+
+Kind = TypeVar("Kind", bound=CommonSettings)
+
+EXIT_BAD_SETTINGS = 2
+
+
+def with_settings(kind: type[Kind]) -> Callable[[Callable[[Kind], None]], Callable[..., None]]:
+    """A decorator: the function gets a `kind` made of flags, environment and file; the command gets a flag a field."""
+
+    def decorate(function: Callable[[Kind], None]) -> Callable[..., None]:
+        def command(**flags: Any) -> None:
+            config = flags.pop("config")
+            if config is not None:
+                os.environ[CONFIG_FILE_VARIABLE] = str(config)
+            given = {name: value for name, value in flags.items() if value is not None}
+            function(load(kind, given))
+
+        parameters = [
+            inspect.Parameter(
+                "config",
+                inspect.Parameter.KEYWORD_ONLY,
+                default=None,
+                annotation=Annotated[Path | None, typer.Option(help="TOML file with the same names", exists=True)],
+            )
+        ]
+        for name, field in kind.model_fields.items():
+            default = field.get_default()
+            text = f"{field.description} [default: {default}]"
+            annotation = Annotated[str | None, typer.Option(f"--{name.replace('_', '-')}", help=text)]
+            parameters.append(
+                inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)
+            )
+        command.__signature__ = inspect.Signature(parameters)  # type: ignore[attr-defined]
+        command.__annotations__ = {parameter.name: parameter.annotation for parameter in parameters}
+        command.__name__ = function.__name__
+        command.__doc__ = function.__doc__
+        return command
+
+    return decorate
+
+
+def load(kind: type[Kind], given: dict[str, Any]) -> Kind:
+    """The settings, or exit status 2 with every bad one named."""
+    try:
+        return kind(**given)
+    except ValidationError as error:
+        for problem in error.errors():
+            name = "_".join(str(part) for part in problem["loc"])
+            sys.stderr.write(f"setting {name}: {problem['msg']} (given: {problem.get('input')!r})\n")
+        raise typer.Exit(EXIT_BAD_SETTINGS) from None

@@ -1,0 +1,69 @@
+"""What every long-running command does: uvloop, logs, metrics, waiting for what it needs, SIGTERM."""
+
+import asyncio
+import gc
+import signal
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Any, TypeVar
+
+import structlog
+import uvloop
+
+from sluice.errors import Unreachable
+from sluice.settings import CommonSettings
+from sluice.telemetry import logs
+
+Opened = TypeVar("Opened")
+
+OPEN_RETRY_S = 0.5
+"""How often something that is needed at start is tried again; a process that waits is better than one that loops
+through restarts."""
+
+GC_THRESHOLDS = (20_000, 20, 20)
+"""A request makes thousands of short-lived objects and few cycles; the default looks for cycles every 700."""
+
+_log = structlog.get_logger(__name__)
+
+
+def run(settings: CommonSettings, role: str, main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    """Runs `main(stop)` until it returns; `stop` is set by SIGTERM and SIGINT."""
+    logs.configure(settings.log_level, settings.log_format, role=role)
+    gc.set_threshold(*GC_THRESHOLDS)
+    uvloop.run(_with_signals(main))
+
+
+async def _with_signals(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    await main(stop)
+
+
+async def open_patiently(name: str, stop: asyncio.Event, open_it: Callable[[], Awaitable[Opened]]) -> Opened:
+    """Tries until it opens. Raises CancelledError if the process is told to stop meanwhile."""
+    told = False
+    while True:
+        try:
+            return await open_it()
+        except Unreachable as error:
+            if not told:
+                told = True
+                _log.warning("waiting for a dependency", dependency=name, reason=str(error))
+        if stop.is_set():
+            raise asyncio.CancelledError
+        await asyncio.sleep(OPEN_RETRY_S)
+
+
+async def until_stopped(stop: asyncio.Event, *background: Coroutine[Any, Any, None]) -> None:
+    """Runs `background` until `stop` is set; whatever ends one of them by an exception is raised here."""
+    tasks = [asyncio.ensure_future(work) for work in background]
+    waiter = asyncio.ensure_future(stop.wait())
+    try:
+        done, _ = await asyncio.wait([waiter, *tasks], return_when=asyncio.FIRST_COMPLETED)
+        for task in done - {waiter}:
+            task.result()
+    finally:
+        for task in (waiter, *tasks):
+            task.cancel()
+        await asyncio.gather(waiter, *tasks, return_exceptions=True)

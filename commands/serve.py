@@ -1,0 +1,108 @@
+"""`sluice serve`: everything in one process on SQLite files. No other server, durable, exact."""
+
+import asyncio
+import contextlib
+import time
+from uuid import uuid4
+
+import structlog
+
+from commands import process
+from commands.front import serve_front, utc_now
+from commands.stockd import MAX_WAITING_ORDERS, keep_reclaiming, keep_rolling_up
+from journal.protocol import Journal
+from journal.sqlite import SqliteJournal
+from sluice.errors import Unreachable
+from sluice.settings import EmbeddedSettings
+from sluice.sqlite_file import AlreadyServed, SqliteFile
+from sluice.telemetry import metrics
+from stockd.engine import Engine
+from stockd.metrics import StockdMetrics
+from stockd.stores.sqlite import SqliteStore
+
+DATABASE_FILE = "sluice.db"
+STOCKD_NAME = "embedded"
+
+JOURNAL_TRANSACTIONS_IN_FLIGHT = 2
+"""SQLite has one writer; the second transaction is encoded while the first is on its way to the disk."""
+
+RESERVATION_GRACE_S = 3.0
+STORE_TIMEOUT_S = 1.2
+RESERVE_TIMEOUT_S = 5.0
+"""In one process no answer is lost: only a disk that stands still takes this long."""
+
+NUMBERING_INTERVAL_S = 0.5
+"""How soon a committed batch has its number in the log; `sluice events tail --follow` sees it then."""
+
+_log = structlog.get_logger(__name__)
+
+
+def run(settings: EmbeddedSettings) -> None:
+    process.run(settings, "embedded", lambda stop: _serve(settings, stop))
+
+
+async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
+    registry = metrics.new_registry()
+    metrics.serve(registry, settings.metrics_listen)
+    settings.data_dir.mkdir(parents=True, exist_ok=True)
+    try:
+        file = await SqliteFile.open(settings.data_dir / DATABASE_FILE)
+    except AlreadyServed as error:
+        raise SystemExit(str(error)) from error
+    journal = await SqliteJournal.open(file)
+    store = await SqliteStore.open(file)
+    incarnation = uuid4()
+    fenced = await journal.register(STOCKD_NAME, incarnation, utc_now())
+    engine = Engine(
+        incarnation=incarnation,
+        store=store,
+        journal=journal,
+        monotonic=time.monotonic,
+        reservation_grace_s=RESERVATION_GRACE_S,
+        store_timeout_s=STORE_TIMEOUT_S,
+        max_waiting_orders=MAX_WAITING_ORDERS,
+        metrics=StockdMetrics(registry),
+    )
+    background = asyncio.gather(
+        engine.run(),
+        keep_reclaiming(fenced, journal, store),
+        keep_rolling_up(incarnation, journal),
+        _keep_numbering(journal),
+    )
+    try:
+        await serve_front(
+            listen=settings.listen,
+            keepers={STOCKD_NAME: engine},
+            journal=journal,
+            store=store,
+            registry=registry,
+            reserve_timeout_s=RESERVE_TIMEOUT_S,
+            journal_connections=JOURNAL_TRANSACTIONS_IN_FLIGHT,
+            max_orders_in_flight=settings.max_orders_in_flight,
+            max_batches_in_flight=settings.max_batches_in_flight,
+            drain_limit_s=settings.drain_limit_s,
+            stop=stop,
+        )
+        await engine.drain(settings.drain_limit_s)
+    finally:
+        background.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await background
+        with contextlib.suppress(Unreachable):
+            await journal.roll_up(incarnation)
+            await _number_outbox(journal)
+        await file.close()
+
+
+async def _keep_numbering(journal: Journal) -> None:
+    while True:
+        with contextlib.suppress(Unreachable):
+            await _number_outbox(journal)
+        await asyncio.sleep(NUMBERING_INTERVAL_S)
+
+
+async def _number_outbox(journal: Journal) -> None:
+    """Here the outbox is the log itself: its rows are numbered and kept."""
+    async with journal.lease_outbox() as lease:
+        if lease is not None:
+            await lease.number_new()

@@ -1,0 +1,124 @@
+"""`sluice stockd`: one stock server with a stable name. Every start of it is a new incarnation."""
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Sequence
+from uuid import UUID, uuid4
+
+import structlog
+from grpc_channelz.v1 import channelz
+
+from commands import process
+from commands.front import measure_loop_lag, utc_now
+from journal.postgres import PostgresJournal
+from journal.protocol import IncarnationFenced, Journal
+from sluice.errors import Unreachable
+from sluice.reachability import Reachability
+from sluice.rpc import server as rpc_server
+from sluice.rpc.health import Health
+from sluice.seams.stock_store import StockStore
+from sluice.settings import StockdSettings
+from sluice.telemetry import metrics
+from stockd.engine import Engine
+from stockd.metrics import StockdMetrics
+from stockd.reclaim import reclaim
+from stockd.service import SERVICE_NAME, keeper_service
+from stockd.stores.cassandra import CassandraStore
+
+MAX_WAITING_ORDERS = 100_000
+"""Orders that may wait for units at once: about 50 MB of memory at worst."""
+
+RECLAIM_INTERVAL_S = 10.0
+"""How often the rows of earlier starts are looked at again: a zombie's late write may strand units at any time."""
+
+ROLL_UP_INTERVAL_S = 10.0
+"""How often spends are added up: reading what was sold then adds at most some seconds of rows."""
+
+_log = structlog.get_logger(__name__)
+
+
+def run(settings: StockdSettings) -> None:
+    process.run(settings, settings.name, lambda stop: _serve(settings, stop))
+
+
+async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
+    registry = metrics.new_registry()
+    metrics.serve(registry, settings.metrics_listen)
+    journal = await process.open_patiently(
+        "journal",
+        stop,
+        lambda: PostgresJournal.open(
+            settings.journal_url.get_secret_value(), connections=1, timeout_s=settings.journal_timeout_s
+        ),
+    )
+    store = await process.open_patiently(
+        "stock store",
+        stop,
+        lambda: CassandraStore.open(
+            settings.cassandra, settings.keyspace, settings.replication_factor, settings.local_dc
+        ),
+    )
+    incarnation = uuid4()
+    fenced = await process.open_patiently(
+        "journal", stop, lambda: journal.register(settings.name, incarnation, utc_now())
+    )
+    engine = Engine(
+        incarnation=incarnation,
+        store=store,
+        journal=journal,
+        monotonic=time.monotonic,
+        reservation_grace_s=settings.reservation_grace_s,
+        store_timeout_s=settings.store_timeout_s,
+        max_waiting_orders=MAX_WAITING_ORDERS,
+        metrics=StockdMetrics(registry),
+    )
+    metrics.gauge(registry, "sluice_stockd_escrow_units", "units taken and not granted", engine.units_free)
+    metrics.gauge(registry, "sluice_stockd_in_doubt_units", "units granted and not settled", engine.units_in_doubt)
+    metrics.gauge(registry, "sluice_stockd_open_reservations", "reservations not settled", engine.open_reservations)
+    server = rpc_server.new_server()
+    store_reach = Reachability("stock store", store.ping, lambda: health.changed())
+    health = Health(server, {"": (store_reach,), SERVICE_NAME: (store_reach,)})
+    server.add_generic_rpc_handlers((keeper_service(engine),))
+    channelz.add_channelz_servicer(server)
+    port = await rpc_server.start(server, settings.listen)
+    _log.info("serving", port=port, incarnation=str(incarnation))
+    try:
+        await process.until_stopped(
+            stop,
+            engine.run(),
+            store_reach.watch(),
+            health.publish(),
+            measure_loop_lag(registry),
+            keep_reclaiming(fenced, journal, store),
+            keep_rolling_up(incarnation, journal),
+        )
+    except IncarnationFenced as error:
+        _log.error(
+            "stopping: a successor or an operator has fenced this incarnation", incarnation=str(error.incarnation)
+        )
+        raise SystemExit(1) from error
+    finally:
+        await health.drain()
+        await server.stop(grace=settings.drain_limit_s)
+        await engine.drain(settings.drain_limit_s)
+        with contextlib.suppress(Unreachable):
+            await journal.roll_up(incarnation)
+        await store.close()
+        await journal.close()
+
+
+async def keep_reclaiming(fenced: Sequence[UUID], journal: Journal, store: StockStore) -> None:
+    while True:
+        try:
+            await reclaim(fenced, journal, store)
+        except Unreachable as error:
+            _log.warning("cannot reclaim yet", reason=str(error))
+        await asyncio.sleep(RECLAIM_INTERVAL_S)
+
+
+async def keep_rolling_up(incarnation: UUID, journal: Journal) -> None:
+    while True:
+        await asyncio.sleep(ROLL_UP_INTERVAL_S)
+        with contextlib.suppress(Unreachable):
+            await journal.roll_up(incarnation)

@@ -1,0 +1,65 @@
+"""A `StockKeeper` over gRPC."""
+
+from collections.abc import Sequence
+from uuid import UUID
+
+import grpc
+
+from sluice._gen.stock.v1 import stock_pb2
+from sluice.errors import KeeperUnreachable
+from sluice.rpc.channel import open_channel
+from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement
+
+_SERVICE = "/sluice.stock.v1.StockKeeperService/"
+
+
+class RpcKeeper:
+    """One stock server at `address` (host:port)."""
+
+    def __init__(self, address: str) -> None:
+        self._channel = open_channel(address)
+        self._reserve = self._channel.unary_unary(
+            _SERVICE + "Reserve",
+            request_serializer=stock_pb2.ReserveRequest.SerializeToString,
+            response_deserializer=stock_pb2.ReserveResponse.FromString,
+        )
+        self._settle = self._channel.unary_unary(
+            _SERVICE + "Settle",
+            request_serializer=stock_pb2.SettleRequest.SerializeToString,
+            response_deserializer=stock_pb2.SettleResponse.FromString,
+        )
+
+    async def reserve(self, batch: ReserveBatch, settlements: Sequence[Settlement], timeout_s: float) -> Reservation:
+        request = stock_pb2.ReserveRequest(
+            skus=batch.skus,
+            lines_per_order=batch.lines_per_order,
+            sku_indexes=batch.sku_indexes,
+            quantities=batch.quantities,
+            settlements=[_settlement_message(settlement) for settlement in settlements],
+        )
+        try:
+            response = await self._reserve(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise KeeperUnreachable(f"Reserve: {error.code().name}: {error.details()}") from error
+        return Reservation(
+            UUID(bytes=response.incarnation), response.seq, response.verdicts, response.blamed_sku_indexes
+        )
+
+    async def settle(self, settlements: Sequence[Settlement], timeout_s: float) -> None:
+        request = stock_pb2.SettleRequest(settlements=[_settlement_message(settlement) for settlement in settlements])
+        try:
+            await self._settle(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise KeeperUnreachable(f"Settle: {error.code().name}: {error.details()}") from error
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+
+def _settlement_message(settlement: Settlement) -> stock_pb2.Settlement:
+    return stock_pb2.Settlement(
+        incarnation=settlement.incarnation.bytes,
+        seq=settlement.seq,
+        skus=settlement.sold.keys(),
+        units=settlement.sold.values(),
+    )

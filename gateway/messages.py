@@ -1,0 +1,92 @@
+"""Between the domain's plain data and the public messages."""
+
+from datetime import datetime
+
+import grpc
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from gateway.outcomes import FINAL_REASONS, Accepted, Reason, Refused
+from sluice._gen.orders.v1 import orders_pb2
+from sluice.model import NewOrder, Order
+from sluice.rpc.failure import RpcFailure
+
+_CODES = {
+    Reason.OUT_OF_STOCK: grpc.StatusCode.FAILED_PRECONDITION,
+    Reason.SKU_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.INVALID_ORDER: grpc.StatusCode.INVALID_ARGUMENT,
+    Reason.ORDER_ID_REUSED: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.OVERLOADED: grpc.StatusCode.UNAVAILABLE,
+    Reason.STOCK_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.JOURNAL_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
+    Reason.INTERNAL: grpc.StatusCode.INTERNAL,
+}
+
+_TEXTS = {
+    Reason.OUT_OF_STOCK: "{} is out of stock",
+    Reason.SKU_NOT_FOUND: "there is no SKU {}",
+    Reason.INVALID_ORDER: "{}",
+    Reason.ORDER_ID_REUSED: "order {} stands with other content",
+    Reason.OVERLOADED: "too many orders are being decided: send this one again later",
+    Reason.STOCK_UNREACHABLE: "the stock of {} cannot be reached: send this order again later",
+    Reason.JOURNAL_UNREACHABLE: "the journal cannot be reached: send this order again later",
+    Reason.DEADLINE: "the deadline passed before the order was started",
+    Reason.INTERNAL: "internal error",
+}
+
+_METADATA_KEYS = {
+    Reason.OUT_OF_STOCK: "sku",
+    Reason.SKU_NOT_FOUND: "sku",
+    Reason.STOCK_UNREACHABLE: "sku",
+    Reason.ORDER_ID_REUSED: "order_id",
+}
+
+
+def refusal_text(refused: Refused) -> str:
+    return _TEXTS[refused.reason].format(refused.subject or "an order's SKU")
+
+
+def refusal_failure(refused: Refused) -> RpcFailure:
+    """The failed unary call that `refused` amounts to."""
+    key = _METADATA_KEYS.get(refused.reason)
+    return RpcFailure(
+        _CODES[refused.reason],
+        refused.reason.value,
+        refusal_text(refused),
+        metadata={key: refused.subject} if key and refused.subject else {},
+        retry_after_s=refused.retry_after_s or None,
+    )
+
+
+def refusal_result(order_id: str, refused: Refused) -> orders_pb2.OrderResult:
+    """The entry of a stream's answer that `refused` amounts to."""
+    final = refused.reason in FINAL_REASONS
+    return orders_pb2.OrderResult(
+        order_id=order_id,
+        outcome=orders_pb2.OUTCOME_REJECTED if final else orders_pb2.OUTCOME_RETRY,
+        reason=refused.reason.value,
+        detail=refusal_text(refused),
+    )
+
+
+def accepted_message(order: NewOrder, accepted: Accepted) -> orders_pb2.Order:
+    return orders_pb2.Order(
+        order_id=order.order_id,
+        customer_id=order.customer_id,
+        lines=[orders_pb2.OrderLine(sku=sku, quantity=quantity) for sku, quantity in order.lines],
+        state=accepted.state,  # type: ignore[arg-type]  # the stub wants its own enum class; the numbers are the same
+        create_time=timestamp(accepted.create_time),
+        update_time=timestamp(accepted.update_time),
+        version=accepted.version,
+    )
+
+
+def order_message(order: Order) -> orders_pb2.Order:
+    accepted = Accepted(order.create_time, order.update_time, order.state, order.version, replayed=True)
+    return accepted_message(NewOrder(order.order_id, order.customer_id, order.lines), accepted)
+
+
+def timestamp(time: datetime) -> Timestamp:
+    message = Timestamp()
+    message.FromDatetime(time)
+    return message

@@ -1,0 +1,37 @@
+"""What a gateway counts, in the design's words. Per batch, not per order, wherever that says the same."""
+
+from collections.abc import Sequence
+
+from prometheus_client import CollectorRegistry, Counter, Histogram
+
+from gateway.outcomes import Accepted, Outcome, Reason
+
+LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+
+
+class GatewayMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        orders = Counter("sluice_gateway_orders", "orders decided", ["outcome"], registry=registry)
+        self._accepted = orders.labels("accepted")
+        self._replayed = orders.labels("replayed")
+        self._refused = {reason: orders.labels(reason.value.lower()) for reason in Reason}
+        self.place_seconds = Histogram(
+            "sluice_gateway_place_seconds",
+            "from a request's arrival to its answer, by request",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+
+    def decided(self, outcomes: Sequence[Outcome]) -> None:
+        first = outcomes[0]
+        if isinstance(first, Accepted) and not first.replayed and outcomes.count(first) == len(outcomes):
+            self._accepted.inc(len(outcomes))
+            return
+        for outcome in outcomes:
+            if isinstance(outcome, Accepted):
+                (self._replayed if outcome.replayed else self._accepted).inc()
+            else:
+                self._refused[outcome.reason].inc()
+
+    def refused(self, reason: Reason, orders: int) -> None:
+        self._refused[reason].inc(orders)

@@ -1,0 +1,210 @@
+"""`OrderService` over gRPC."""
+
+import asyncio
+import time
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+
+from gateway.messages import accepted_message, order_message, refusal_failure, refusal_result
+from gateway.metrics import GatewayMetrics
+from gateway.outcomes import Accepted, Reason, Refused
+from gateway.paging import make_token, page_size, read_token
+from gateway.placing import Group, Placing
+from gateway.validation import name_violations, parse_order, parse_uuid
+from journal.protocol import Journal
+from sluice._gen.orders.v1 import orders_pb2
+from sluice.errors import JournalUnreachable, Overloaded
+from sluice.model import MAX_ORDERS_PER_BATCH, NewOrder
+from sluice.rpc import server
+from sluice.rpc.failure import RpcFailure, invalid
+
+SERVICE_NAME = "sluice.orders.v1.OrderService"
+
+NO_DEADLINE_S = 30.0
+"""For callers without a deadline: an order that has waited this long is not started any more."""
+
+RETRY_WHEN_AWAY_S = 1.0
+
+
+class OrderService:
+    def __init__(
+        self, placing: Placing, journal: Journal, *, max_batches_in_flight: int, metrics: GatewayMetrics
+    ) -> None:
+        self._placing = placing
+        self._journal = journal
+        self._max_batches_in_flight = max_batches_in_flight
+        self._metrics = metrics
+        self._readers: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        return server.service(
+            SERVICE_NAME,
+            {
+                "PlaceOrder": server.unary(self.place_order, orders_pb2.PlaceOrderRequest),
+                "PlaceOrders": server.stream(self.place_orders, orders_pb2.PlaceOrdersRequest),
+                "GetOrder": server.unary(self.get_order, orders_pb2.GetOrderRequest),
+                "ListOrders": server.unary(self.list_orders, orders_pb2.ListOrdersRequest),
+            },
+        )
+
+    async def place_order(self, request: orders_pb2.PlaceOrderRequest, context: Any) -> orders_pb2.PlaceOrderResponse:
+        started = time.monotonic()
+        order = parse_order(request)
+        if not isinstance(order, NewOrder):
+            self._metrics.refused(Reason.INVALID_ORDER, 1)
+            raise invalid(order, Reason.INVALID_ORDER.value)
+        try:
+            (group,) = self._placing.submit([order], started + (context.time_remaining() or NO_DEADLINE_S))
+        except Overloaded as error:
+            raise refusal_failure(Refused(Reason.OVERLOADED, "", error.retry_after_s)) from error
+        (outcome,) = await group.decided()
+        self._metrics.place_seconds.observe(time.monotonic() - started)
+        if isinstance(outcome, Refused):
+            raise refusal_failure(outcome)
+        return orders_pb2.PlaceOrderResponse(order=accepted_message(order, outcome), replayed=outcome.replayed)
+
+    async def place_orders(
+        self, requests: AsyncIterator[orders_pb2.PlaceOrdersRequest], context: Any
+    ) -> AsyncIterator[orders_pb2.PlaceOrdersResponse]:
+        """Reads ahead a bounded number of batches; answers in the order in which groups are decided."""
+        answers: asyncio.Queue[orders_pb2.PlaceOrdersResponse | None] = asyncio.Queue()
+        places = asyncio.Semaphore(self._max_batches_in_flight)
+        async with asyncio.TaskGroup() as tasks:
+            reader = tasks.create_task(self._read_batches(requests, context, places, answers, tasks))
+            self._readers.add(reader)
+            try:
+                while (answer := await answers.get()) is not None:
+                    yield answer
+                    if answer.done:
+                        places.release()  # only now: a client that does not read is not read either
+            finally:
+                self._readers.discard(reader)
+                reader.cancel()
+
+    def stop_reading(self) -> None:
+        """Drains the streams: what was read is decided and answered, then the stream ends."""
+        self._draining = True
+        for reader in self._readers:
+            reader.cancel()
+
+    async def get_order(self, request: orders_pb2.GetOrderRequest, context: Any) -> orders_pb2.GetOrderResponse:
+        del context
+        order_id, violations = parse_uuid(request.order_id, "order_id")
+        if violations:
+            raise invalid(violations)
+        try:
+            found = await self._journal.find_orders([order_id])
+        except JournalUnreachable as error:
+            raise _journal_unreachable() from error
+        if order_id not in found:
+            raise RpcFailure(
+                grpc.StatusCode.NOT_FOUND,
+                "ORDER_NOT_FOUND",
+                f"there is no order {order_id}",
+                metadata={"order_id": order_id},
+            )
+        return orders_pb2.GetOrderResponse(order=order_message(found[order_id]))
+
+    async def list_orders(self, request: orders_pb2.ListOrdersRequest, context: Any) -> orders_pb2.ListOrdersResponse:
+        del context
+        customer_id = request.customer_id or None
+        violations = name_violations(customer_id, "customer_id") if customer_id else []
+        if violations:
+            raise invalid(violations)
+        size = page_size(request.page_size)
+        before = read_token(request.page_token, request.customer_id)
+        if before is not None and parse_uuid(before, "page_token")[1]:
+            raise invalid([("page_token", "is not a token that this question was answered with")])
+        try:
+            orders = await self._journal.list_orders(customer_id, before, size)
+        except JournalUnreachable as error:
+            raise _journal_unreachable() from error
+        token = make_token(request.customer_id, orders[-1].order_id) if len(orders) == size else ""
+        return orders_pb2.ListOrdersResponse(orders=[order_message(order) for order in orders], next_page_token=token)
+
+    async def _read_batches(
+        self,
+        requests: AsyncIterator[orders_pb2.PlaceOrdersRequest],
+        context: Any,
+        places: asyncio.Semaphore,
+        answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]",
+        tasks: asyncio.TaskGroup,
+    ) -> None:
+        deciding: set[asyncio.Task[None]] = set()
+        try:
+            async for request in requests:
+                await places.acquire()
+                deadline = time.monotonic() + (context.time_remaining() or NO_DEADLINE_S)
+                task = tasks.create_task(self._decide_batch(request, deadline, answers))
+                deciding.add(task)
+                task.add_done_callback(deciding.discard)
+        except asyncio.CancelledError:
+            if not self._draining:
+                raise
+        if deciding:
+            await asyncio.wait(deciding)
+        answers.put_nowait(None)
+
+    async def _decide_batch(
+        self,
+        request: orders_pb2.PlaceOrdersRequest,
+        deadline: float,
+        answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]",
+    ) -> None:
+        started = time.monotonic()
+        batch_id = request.batch_id
+        orders, results = _parse_batch(request)
+        if results:
+            self._metrics.refused(Reason.INVALID_ORDER, len(results))
+        groups: list[Group] = []
+        if orders:
+            try:
+                groups = self._placing.submit(orders, deadline)
+            except Overloaded as error:
+                refused = Refused(Reason.OVERLOADED, "", error.retry_after_s)
+                results += [refusal_result(order.order_id, refused) for order in orders]
+        if results or not groups:
+            answers.put_nowait(orders_pb2.PlaceOrdersResponse(batch_id=batch_id, results=results, done=not groups))
+        left = len(groups)
+        for decided in asyncio.as_completed([_results_of(group) for group in groups]):
+            left -= 1
+            answers.put_nowait(orders_pb2.PlaceOrdersResponse(batch_id=batch_id, results=await decided, done=left == 0))
+        self._metrics.place_seconds.observe(time.monotonic() - started)
+
+
+async def _results_of(group: Group) -> list[orders_pb2.OrderResult]:
+    outcomes = await group.decided()
+    accepted = orders_pb2.OUTCOME_ACCEPTED
+    result = orders_pb2.OrderResult
+    return [
+        result(order_id=order.order_id, outcome=accepted, replayed=outcome.replayed)
+        if isinstance(outcome, Accepted)
+        else refusal_result(order.order_id, outcome)
+        for order, outcome in zip(group.orders, outcomes, strict=True)
+    ]
+
+
+def _parse_batch(
+    request: orders_pb2.PlaceOrdersRequest,
+) -> tuple[list[NewOrder], list[orders_pb2.OrderResult]]:
+    """The good orders, and a result for each bad one; all are bad if there are too many."""
+    orders: list[NewOrder] = []
+    results: list[orders_pb2.OrderResult] = []
+    if len(request.orders) > MAX_ORDERS_PER_BATCH:
+        too_many = Refused(Reason.INVALID_ORDER, f"orders: a batch has at most {MAX_ORDERS_PER_BATCH} orders")
+        return [], [refusal_result(message.order_id, too_many) for message in request.orders]
+    for index, message in enumerate(request.orders):
+        order = parse_order(message)
+        if isinstance(order, NewOrder):
+            orders.append(order)
+        else:
+            text = "; ".join(f"orders[{index}].{field}: {description}" for field, description in order)
+            results.append(refusal_result(message.order_id, Refused(Reason.INVALID_ORDER, text)))
+    return orders, results
+
+
+def _journal_unreachable() -> RpcFailure:
+    return refusal_failure(Refused(Reason.JOURNAL_UNREACHABLE, "", RETRY_WHEN_AWAY_S))

@@ -1,0 +1,54 @@
+"""What can become of an order, and what its caller is told."""
+
+from datetime import datetime
+from enum import Enum
+from typing import NamedTuple
+
+from sluice.model import Order, OrderState
+
+
+class Reason(Enum):
+    """Fixed names: clients branch on them. They are the `reason` of `google.rpc.ErrorInfo` and of `OrderResult`."""
+
+    OUT_OF_STOCK = "OUT_OF_STOCK"
+    SKU_NOT_FOUND = "SKU_NOT_FOUND"
+    INVALID_ORDER = "INVALID_ORDER"
+    ORDER_ID_REUSED = "ORDER_ID_REUSED"
+    OVERLOADED = "OVERLOADED"
+    STOCK_UNREACHABLE = "STOCK_UNREACHABLE"
+    JOURNAL_UNREACHABLE = "JOURNAL_UNREACHABLE"
+    DEADLINE = "DEADLINE"
+    INTERNAL = "INTERNAL"
+
+
+FINAL_REASONS = frozenset({Reason.OUT_OF_STOCK, Reason.SKU_NOT_FOUND, Reason.INVALID_ORDER, Reason.ORDER_ID_REUSED})
+"""Sending the same order again does not help. Every other reason says: unknown or not attempted, send it again."""
+
+
+class Accepted(NamedTuple):
+    """The order stands. `replayed`: it stood before this request."""
+
+    create_time: datetime
+    update_time: datetime
+    state: OrderState
+    version: int
+    replayed: bool
+
+
+class Refused(NamedTuple):
+    """The order does not stand, as far as is known. `subject` is the SKU or field that decided it, if one did."""
+
+    reason: Reason
+    subject: str = ""
+    retry_after_s: float = 0.0
+
+
+Outcome = Accepted | Refused
+
+
+def newly_accepted(now: datetime) -> Accepted:
+    return Accepted(now, now, OrderState.CREATED, 1, replayed=False)
+
+
+def replayed(order: Order) -> Accepted:
+    return Accepted(order.create_time, order.update_time, order.state, order.version, replayed=True)

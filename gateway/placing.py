@@ -1,0 +1,386 @@
+"""The heart: `submit(orders)` decides every order. The unary call, the stream and later the queue all end here.
+
+Orders that need the same stock server travel together; carts over several servers travel apart, so that a slow
+server delays only those who need it. A group is reserved, committed and settled as one.
+"""
+
+import asyncio
+from collections.abc import Callable, Mapping, Sequence
+
+import structlog
+
+from gateway.committing import RETRY_WHEN_AWAY_S, Committing, Grant, Placement, ReserveAgain, answer_for_existing
+from gateway.keepers import KeeperLink, Keepers
+from gateway.metrics import GatewayMetrics
+from gateway.outcomes import Accepted, Outcome, Reason, Refused
+from journal.protocol import Journal
+from sluice.coalescer import Coalescer
+from sluice.errors import JournalUnreachable, KeeperUnreachable, Overloaded
+from sluice.model import NewOrder, Order
+from sluice.reachability import Reachability
+from sluice.seams.stock_keeper import Reservation, ReserveBatch, Verdict
+
+MAX_ORDERS_PER_RESERVE = 1_000
+"""One reservation: large enough that its fixed cost vanishes, small enough that its journal transaction stays short."""
+
+GROUPS_IN_FLIGHT = 4
+"""Per owner: one being reserved, the others being committed. More made batches smaller and orders slower."""
+
+MAX_RESERVE_ATTEMPTS = 3
+"""Servers asked for one order before its caller hears UNAVAILABLE: the owner and two fallbacks."""
+
+MAX_IDS_PER_LOOKUP = 5_000
+LOOKUPS_IN_FLIGHT = 2
+RETRY_WHEN_OVERLOADED_S = 0.1
+
+_FINAL_VERDICTS = {Verdict.OUT_OF_STOCK: Reason.OUT_OF_STOCK, Verdict.SKU_NOT_FOUND: Reason.SKU_NOT_FOUND}
+_RETRY_VERDICTS = {Verdict.LEDGER_UNREACHABLE: Reason.STOCK_UNREACHABLE, Verdict.OVERLOADED: Reason.OVERLOADED}
+
+_log = structlog.get_logger(__name__)
+
+Route = tuple[KeeperLink, ...]
+"""The stock servers that a group needs, by name. Carts reserve from them one after the other in this order: so two
+carts that want the last units of the same two SKUs cannot both fail."""
+
+
+class Group:
+    """Orders of one request that take the same way. `outcomes` is resolved with one outcome per order."""
+
+    __slots__ = ("abandoned", "deadline", "orders", "outcomes")
+
+    def __init__(self, deadline: float) -> None:
+        self.orders: list[NewOrder] = []
+        self.deadline = deadline
+        self.outcomes: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self.abandoned = False
+
+    async def decided(self) -> list[Outcome]:
+        """The outcomes. A caller that is cancelled gives up an order that has not been started, and no other."""
+        try:
+            return await asyncio.shield(self.outcomes)
+        except asyncio.CancelledError:
+            self.abandoned = True
+            raise
+
+
+class Placing:
+    def __init__(
+        self,
+        keepers: Keepers,
+        journal: Journal,
+        committing: Committing,
+        journal_reachability: Reachability,
+        *,
+        monotonic: Callable[[], float],
+        max_orders_in_flight: int,
+        metrics: GatewayMetrics,
+    ) -> None:
+        self._keepers = keepers
+        self._journal = journal
+        self._committing = committing
+        self._journal_reachability = journal_reachability
+        self._monotonic = monotonic
+        self._max_orders_in_flight = max_orders_in_flight
+        self._metrics = metrics
+        self._in_flight: dict[str, Group] = {}
+        self._lanes: dict[Route, Coalescer[Group]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lookups: Coalescer[_Lookup] = Coalescer(
+            self._look_up,
+            weigh=lambda lookup: len(lookup.order_ids),
+            max_batch_weight=MAX_IDS_PER_LOOKUP,
+            max_in_flight=LOOKUPS_IN_FLIGHT,
+            max_queued_weight=2 * max_orders_in_flight,
+        )
+
+    def submit(self, orders: Sequence[NewOrder], deadline: float) -> list[Group]:
+        """Starts deciding `orders`; each is in exactly one of the groups returned. `deadline` as `monotonic` counts.
+
+        Raises Overloaded, with nothing started, when too many orders are being decided already.
+        """
+        if len(self._in_flight) + len(orders) > self._max_orders_in_flight:
+            self._metrics.refused(Reason.OVERLOADED, len(orders))
+            raise Overloaded("too many orders are being decided", retry_after_s=RETRY_WHEN_OVERLOADED_S)
+        groups: dict[Route, Group] = {}
+        repeats = Group(deadline)
+        in_flight = self._in_flight
+        for order in orders:
+            if order.order_id in in_flight:
+                repeats.orders.append(order)
+                continue
+            route = self._route_of(order)
+            group = groups.get(route)
+            if group is None:
+                group = groups[route] = Group(deadline)
+            group.orders.append(order)
+            in_flight[order.order_id] = group
+        for route, group in groups.items():
+            self._enter_lane(route, group)
+        if not repeats.orders:
+            return list(groups.values())
+        self._spawn(self._follow(repeats))
+        return [*groups.values(), repeats]
+
+    @property
+    def orders_in_flight(self) -> int:
+        return len(self._in_flight)
+
+    async def idle(self) -> None:
+        """Returns when every order that was submitted has been decided."""
+        while self._in_flight or self._tasks:
+            for lane in list(self._lanes.values()):
+                await lane.idle()
+            if self._tasks:
+                await asyncio.wait(self._tasks)
+        await self._committing.idle()
+
+    def _route_of(self, order: NewOrder) -> Route:
+        lines = order.lines
+        if len(lines) == 1:
+            return (self._keepers.owner_of(lines[0].sku),)
+        owners = {self._keepers.owner_of(line.sku) for line in lines}
+        return tuple(sorted(owners, key=lambda link: link.name))
+
+    def _enter_lane(self, route: Route, group: Group) -> None:
+        if self._journal_reachability.away:
+            # Reserving would only put units in doubt.
+            self._finish(group, [Refused(Reason.JOURNAL_UNREACHABLE, "", RETRY_WHEN_AWAY_S)] * len(group.orders))
+            return
+        lane = self._lanes.get(route)
+        if lane is None:
+            lane = self._lanes[route] = Coalescer(
+                lambda groups: self._decide_groups(route, groups),
+                weigh=lambda each: len(each.orders),
+                max_batch_weight=MAX_ORDERS_PER_RESERVE,
+                max_in_flight=GROUPS_IN_FLIGHT,
+                max_queued_weight=self._max_orders_in_flight,
+            )
+        try:
+            lane.submit(group)
+        except Overloaded as error:
+            self._finish(group, [Refused(Reason.OVERLOADED, "", error.retry_after_s)] * len(group.orders))
+
+    def _finish(self, group: Group, outcomes: list[Outcome]) -> None:
+        for order in group.orders:
+            del self._in_flight[order.order_id]
+        self._resolve(group, outcomes)
+
+    def _resolve(self, group: Group, outcomes: list[Outcome]) -> None:
+        self._metrics.decided(outcomes)
+        if not group.outcomes.done():
+            group.outcomes.set_result(outcomes)
+
+    async def _follow(self, repeats: Group) -> None:
+        """Orders whose id is being decided right now: they get the first answer again."""
+        outcomes: list[Outcome] = []
+        for order in repeats.orders:
+            leader = self._in_flight.get(order.order_id)
+            if leader is None:
+                outcomes += await self._place_one(order, repeats.deadline)
+                continue
+            await asyncio.wait([leader.outcomes])
+            place = next(i for i, first in enumerate(leader.orders) if first.order_id == order.order_id)
+            first_outcome = leader.outcomes.result()[place]
+            if isinstance(first_outcome, Accepted):
+                same = leader.orders[place] == order
+                outcomes.append(
+                    first_outcome._replace(replayed=True) if same else Refused(Reason.ORDER_ID_REUSED, order.order_id)
+                )
+            elif leader.orders[place] == order:
+                outcomes.append(first_outcome)
+            else:
+                outcomes += await self._place_one(order, repeats.deadline)
+        self._resolve(repeats, outcomes)
+
+    async def _place_one(self, order: NewOrder, deadline: float) -> list[Outcome]:
+        try:
+            (group,) = self.submit([order], deadline)
+        except Overloaded as error:
+            return [Refused(Reason.OVERLOADED, "", error.retry_after_s)]
+        return await group.decided()
+
+    async def _decide_groups(self, route: Route, groups: list[Group]) -> None:
+        now = self._monotonic()
+        started = []
+        for group in groups:
+            if group.abandoned or group.deadline <= now:
+                self._finish(group, [Refused(Reason.DEADLINE)] * len(group.orders))
+            else:
+                started.append(group)
+        orders = [order for group in started for order in group.orders]
+        if not orders:
+            return
+        try:
+            outcomes = await self._decide(orders, route, attempt=1)
+        except Exception:  # noqa: BLE001 - whatever happens, every caller must be answered
+            _log.exception("deciding failed", orders=len(orders))
+            outcomes = [Refused(Reason.INTERNAL)] * len(orders)
+        first = 0
+        for group in started:
+            self._finish(group, outcomes[first : first + len(group.orders)])
+            first += len(group.orders)
+
+    async def _decide(self, orders: Sequence[NewOrder], route: Route, attempt: int) -> list[Outcome]:
+        """Reserves, commits, settles. Orders whose reservation was lost are reserved again, up to a limit."""
+        reserved = await self._reserve(orders, route)
+        committed, existing = await asyncio.gather(
+            self._commit(reserved), self._find_replays(orders, reserved.refusals)
+        )
+        outcomes: list[Outcome] = []
+        again: list[NewOrder] = []
+        for order in orders:
+            outcome = committed.get(order.order_id)
+            if outcome is None:
+                refusal = reserved.refusals.get(order.order_id)
+                outcome = existing.get(order.order_id, refusal) if refusal is not None else _AGAIN
+            if isinstance(outcome, ReserveAgain):
+                again.append(order)
+                outcome = Refused(Reason.STOCK_UNREACHABLE, "", RETRY_WHEN_AWAY_S)
+            outcomes.append(outcome)
+        if again and attempt < MAX_RESERVE_ATTEMPTS:
+            decided = await self._decide_again(again, attempt + 1)
+            return [decided.get(order.order_id, outcome) for order, outcome in zip(orders, outcomes, strict=True)]
+        return outcomes
+
+    async def _decide_again(self, orders: Sequence[NewOrder], attempt: int) -> dict[str, Outcome]:
+        routes: dict[Route, list[NewOrder]] = {}
+        for order in orders:
+            routes.setdefault(self._route_of(order), []).append(order)
+        decided = await asyncio.gather(*(self._decide(group, route, attempt) for route, group in routes.items()))
+        return {
+            order.order_id: outcome
+            for group, outcomes in zip(routes.values(), decided, strict=True)
+            for order, outcome in zip(group, outcomes, strict=True)
+        }
+
+    async def _reserve(self, orders: Sequence[NewOrder], route: Route) -> "_Reserved":
+        """Asks each server of the route in turn for the lines it owns, for the orders that are still whole."""
+        reserved = _Reserved(list(orders), [], {})
+        for link in route:
+            skus = None if len(route) == 1 else self._skus_owned(reserved.whole, route, link)
+            asked = reserved.whole if skus is None else [order for order in reserved.whole if _needs(order, skus)]
+            if not asked:
+                continue
+            batch = reserve_batch(asked, skus)
+            try:
+                reservation = await link.reserve(batch)
+            except KeeperUnreachable:
+                # All of them again, elsewhere; what other servers granted is committed as unsold.
+                return _Reserved([], reserved.grants, reserved.refusals)
+            if reservation.seq:
+                reserved.grants.append(Grant(link, (reservation.incarnation, reservation.seq), skus))
+            if reservation.blamed:
+                reserved.refuse(asked, batch, reservation)
+        return reserved
+
+    def _skus_owned(self, orders: Sequence[NewOrder], route: Route, link: KeeperLink) -> frozenset[str]:
+        """The SKUs that `link` is asked for. If liveness changed meanwhile, what no one else of the route owns any
+        more goes to the first of the route: any server may sell any SKU.
+        """
+        owned = set()
+        for sku in {line.sku for order in orders for line in order.lines}:
+            owner = self._keepers.owner_of(sku)
+            if owner is link or (owner not in route and link is route[0]):
+                owned.add(sku)
+        return frozenset(owned)
+
+    async def _commit(self, reserved: "_Reserved") -> Mapping[str, Outcome | ReserveAgain]:
+        if not reserved.grants:
+            return {}
+        return await self._committing.commit(Placement(reserved.whole, reserved.grants))
+
+    async def _find_replays(self, orders: Sequence[NewOrder], refusals: Mapping[str, Refused]) -> Mapping[str, Outcome]:
+        """Before anybody hears "out of stock": perhaps the order stands already and this is the answer lost."""
+        asked = {
+            order.order_id: order
+            for order in orders
+            if (refusal := refusals.get(order.order_id)) and refusal.reason is Reason.OUT_OF_STOCK
+        }
+        if not asked:
+            return {}
+        lookup = _Lookup(list(asked))
+        try:
+            self._lookups.submit(lookup)
+            existing = await lookup.found
+        except (JournalUnreachable, Overloaded):
+            return dict.fromkeys(asked, Refused(Reason.JOURNAL_UNREACHABLE, "", RETRY_WHEN_AWAY_S))
+        return {order_id: answer_for_existing(asked[order_id], stored) for order_id, stored in existing.items()}
+
+    async def _look_up(self, lookups: "list[_Lookup]") -> None:
+        try:
+            found = await self._journal.find_orders([each for lookup in lookups for each in lookup.order_ids])
+        except Exception as error:  # noqa: BLE001 - handed to the callers
+            if isinstance(error, JournalUnreachable):
+                self._journal_reachability.mark_away(str(error))
+            for lookup in lookups:
+                if not lookup.found.done():
+                    lookup.found.set_exception(error)
+            return
+        for lookup in lookups:
+            if not lookup.found.done():
+                lookup.found.set_result({each: found[each] for each in lookup.order_ids if each in found})
+
+    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+
+_AGAIN = ReserveAgain()
+
+
+class _Lookup:
+    __slots__ = ("found", "order_ids")
+
+    def __init__(self, order_ids: Sequence[str]) -> None:
+        self.order_ids = order_ids
+        self.found: asyncio.Future[Mapping[str, Order]] = asyncio.get_running_loop().create_future()
+
+
+class _Reserved:
+    """Orders granted whole so far, what was granted by whom, and who was refused."""
+
+    __slots__ = ("grants", "refusals", "whole")
+
+    def __init__(self, whole: list[NewOrder], grants: list[Grant], refusals: dict[str, Refused]) -> None:
+        self.whole = whole
+        self.grants = grants
+        self.refusals = refusals
+
+    def refuse(self, asked: Sequence[NewOrder], batch: ReserveBatch, reservation: Reservation) -> None:
+        answers: dict[tuple[int, int], Refused] = {}
+        for order, verdict, blamed in zip(asked, reservation.verdicts, reservation.blamed, strict=True):
+            if verdict == Verdict.GRANTED:
+                continue
+            answer = answers.get((verdict, blamed))
+            if answer is None:
+                answer = answers[verdict, blamed] = _refusal(Verdict(verdict), batch.skus[blamed])
+            self.refusals[order.order_id] = answer
+        self.whole = [order for order in self.whole if order.order_id not in self.refusals]
+
+
+def _refusal(verdict: Verdict, sku: str) -> Refused:
+    if verdict in _FINAL_VERDICTS:
+        return Refused(_FINAL_VERDICTS[verdict], sku)
+    return Refused(_RETRY_VERDICTS[verdict], sku, RETRY_WHEN_AWAY_S)
+
+
+def reserve_batch(orders: Sequence[NewOrder], owned: frozenset[str] | None) -> ReserveBatch:
+    """The columns of `orders`: of all their lines, or of those with a SKU in `owned`."""
+    index_of: dict[str, int] = {}
+    lines_per_order: list[int] = []
+    sku_indexes: list[int] = []
+    quantities: list[int] = []
+    for order in orders:
+        before = len(quantities)
+        for sku, quantity in order.lines:
+            if owned is None or sku in owned:
+                sku_indexes.append(index_of.setdefault(sku, len(index_of)))
+                quantities.append(quantity)
+        lines_per_order.append(len(quantities) - before)
+    one_line_each = len(quantities) == len(orders)
+    return ReserveBatch(list(index_of), () if one_line_each else lines_per_order, sku_indexes, quantities)
+
+
+def _needs(order: NewOrder, skus: frozenset[str]) -> bool:
+    return any(line.sku in skus for line in order.lines)

@@ -1,0 +1,186 @@
+"""`StockService` over gRPC: the ledger for people who run a sale."""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+from uuid import UUID, uuid5
+
+import grpc
+
+from gateway.messages import timestamp
+from gateway.paging import make_token, page_size, read_token
+from gateway.validation import Violation, name_violations, parse_uuid
+from journal.protocol import Journal
+from sluice._gen.stock.v1 import stock_pb2
+from sluice.errors import JournalUnreachable, StoreUnreachable
+from sluice.model import MAX_RESTOCK_UNITS, StockPolicy
+from sluice.rpc import server
+from sluice.rpc.failure import RpcFailure, invalid
+from sluice.seams.stock_store import Applied, Consistency, NoSuchSku, Refused, StockStore, WriteOutcome
+
+SERVICE_NAME = "sluice.stock.v1.StockService"
+
+FIRST_UNITS_NAMESPACE = UUID("6f1f1c2e-6f0b-5d0e-9b0c-2f6f5a1b7c11")
+"""The restock id of a SKU's first units is derived from its name: creating it again counts them once."""
+
+RETRY_WHEN_AWAY_S = 1.0
+
+RESENDS_WHEN_UNKNOWN = 2
+"""A restock of unknown outcome is sent again unchanged, which its id makes harmless; then the caller is asked to."""
+
+_CONSISTENCIES = {
+    stock_pb2.CONSISTENCY_UNSPECIFIED: Consistency.QUORUM,
+    stock_pb2.CONSISTENCY_STRONG: Consistency.STRONG,
+    stock_pb2.CONSISTENCY_QUORUM: Consistency.QUORUM,
+    stock_pb2.CONSISTENCY_LOCAL: Consistency.LOCAL,
+}
+_OFFERED_POLICIES = (stock_pb2.STOCK_POLICY_UNSPECIFIED, stock_pb2.STOCK_POLICY_EXACT)
+
+
+class StockService:
+    def __init__(self, store: StockStore, journal: Journal, *, now: Callable[[], datetime]) -> None:
+        self._store = store
+        self._journal = journal
+        self._now = now
+
+    def handler(self) -> grpc.GenericRpcHandler:
+        return server.service(
+            SERVICE_NAME,
+            {
+                "CreateSku": server.unary(_told(self.create_sku), stock_pb2.CreateSkuRequest),
+                "Restock": server.unary(_told(self.restock), stock_pb2.RestockRequest),
+                "GetStock": server.unary(_told(self.get_stock), stock_pb2.GetStockRequest),
+                "ListSkus": server.unary(_told(self.list_skus), stock_pb2.ListSkusRequest),
+            },
+        )
+
+    async def create_sku(self, request: stock_pb2.CreateSkuRequest) -> stock_pb2.CreateSkuResponse:
+        violations = name_violations(request.sku, "sku")
+        if request.units > MAX_RESTOCK_UNITS:
+            violations.append(Violation("units", f"must be at most {MAX_RESTOCK_UNITS}"))
+        if request.policy not in _OFFERED_POLICIES:
+            violations.append(Violation("policy", "only STOCK_POLICY_EXACT is available in this version"))
+        if violations:
+            raise invalid(violations)
+        sku = request.sku
+        standing = await self._store.create_sku(sku, StockPolicy.EXACT)
+        replayed = standing is not None
+        if standing not in (None, StockPolicy.EXACT):
+            raise _sku_exists(sku)
+        outcome = await self._add_units(sku, uuid5(FIRST_UNITS_NAMESPACE, sku), request.units)
+        if isinstance(outcome, Refused):
+            if outcome.row is None or outcome.row.units != request.units:
+                raise _sku_exists(sku)
+            replayed = True
+        return stock_pb2.CreateSkuResponse(
+            sku=sku, units=request.units, policy=stock_pb2.STOCK_POLICY_EXACT, replayed=replayed
+        )
+
+    async def restock(self, request: stock_pb2.RestockRequest) -> stock_pb2.RestockResponse:
+        restock_id, id_violations = parse_uuid(request.restock_id, "restock_id")
+        violations = name_violations(request.sku, "sku") + id_violations
+        if not 0 < request.units <= MAX_RESTOCK_UNITS:
+            violations.append(Violation("units", f"must be 1 to {MAX_RESTOCK_UNITS}"))
+        if violations:
+            raise invalid(violations)
+        outcome = await self._add_units(request.sku, UUID(restock_id), request.units)
+        if isinstance(outcome, NoSuchSku):
+            raise sku_not_found(request.sku)
+        if isinstance(outcome, Refused) and (outcome.row is None or outcome.row.units != request.units):
+            raise RpcFailure(
+                grpc.StatusCode.ALREADY_EXISTS,
+                "RESTOCK_ID_REUSED",
+                f"restock {restock_id} of {request.sku} was made with other units",
+                metadata={"sku": request.sku, "restock_id": restock_id},
+            )
+        return stock_pb2.RestockResponse(sku=request.sku, replayed=isinstance(outcome, Refused))
+
+    async def get_stock(self, request: stock_pb2.GetStockRequest) -> stock_pb2.GetStockResponse:
+        violations = name_violations(request.sku, "sku")
+        if request.consistency not in _CONSISTENCIES:
+            violations.append(Violation("consistency", "is not a known level"))
+        if violations:
+            raise invalid(violations)
+        # Sales first: units move from escrow to sold, so a ledger read later covers every sale that was seen.
+        sold = (await self._journal.sold([request.sku])).get(request.sku, 0)
+        as_of = self._now()
+        ledger = await self._store.read(request.sku, _CONSISTENCIES[request.consistency])
+        if ledger is None:
+            raise sku_not_found(request.sku)
+        restocked = sum(ledger.restocks.values())
+        held = sum(row.units for row in ledger.held.values())
+        escrow = max(0, held - sold)
+        return stock_pb2.GetStockResponse(
+            sku=request.sku,
+            policy=ledger.policy,  # type: ignore[arg-type]  # the stub wants its own enum class
+            restocked=restocked,
+            available=ledger.available,
+            escrow=escrow,
+            sold=sold,
+            as_of=timestamp(as_of),
+            max_oversell=0,
+            max_undersell=escrow,
+        )
+
+    async def list_skus(self, request: stock_pb2.ListSkusRequest) -> stock_pb2.ListSkusResponse:
+        page = await self._store.list_skus(read_token(request.page_token, ""), page_size(request.page_size))
+        return stock_pb2.ListSkusResponse(
+            skus=[
+                stock_pb2.SkuSummary(
+                    sku=summary.sku,
+                    policy=summary.policy,  # type: ignore[arg-type]  # as above
+                    available=summary.available,
+                )
+                for summary in page.skus
+            ],
+            next_page_token=make_token("", page.next_after) if page.next_after is not None else "",
+        )
+
+    async def _add_units(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
+        """Adds the units under their id, resending where the outcome is unknown: then a refusal that shows the
+        same units means that an earlier copy was applied.
+        """
+        for resend in range(RESENDS_WHEN_UNKNOWN + 1):
+            try:
+                outcome = await self._store.restock(sku, restock_id, units)
+            except StoreUnreachable as error:
+                if not error.outcome_unknown or resend == RESENDS_WHEN_UNKNOWN:
+                    raise
+                continue
+            if resend and isinstance(outcome, Refused) and outcome.row is not None and outcome.row.units == units:
+                return Applied()
+            return outcome
+        raise AssertionError("unreachable")
+
+
+def sku_not_found(sku: str) -> RpcFailure:
+    return RpcFailure(grpc.StatusCode.NOT_FOUND, "SKU_NOT_FOUND", f"there is no SKU {sku}", metadata={"sku": sku})
+
+
+def _sku_exists(sku: str) -> RpcFailure:
+    return RpcFailure(
+        grpc.StatusCode.ALREADY_EXISTS,
+        "SKU_EXISTS",
+        f"SKU {sku} stands with another policy or other first units; use Restock to add units",
+        metadata={"sku": sku},
+    )
+
+
+def _told(method: Callable[[Any], Any]) -> server.UnaryHandler:
+    """Turns what is away into UNAVAILABLE with an invitation to come back."""
+
+    async def answer(request: Any, context: Any) -> Any:
+        del context
+        try:
+            return await method(request)
+        except StoreUnreachable as error:
+            raise _unavailable("STOCK_UNREACHABLE", "the stock store cannot be reached") from error
+        except JournalUnreachable as error:
+            raise _unavailable("JOURNAL_UNREACHABLE", "the journal cannot be reached") from error
+
+    answer.__qualname__ = method.__qualname__
+    return answer
+
+
+def _unavailable(reason: str, message: str) -> RpcFailure:
+    return RpcFailure(grpc.StatusCode.UNAVAILABLE, reason, message, retry_after_s=RETRY_WHEN_AWAY_S)

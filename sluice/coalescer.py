@@ -1,0 +1,99 @@
+"""Natural batching: start with what is there, collect while batches are in flight, no timer.
+
+An idle coalescer adds no latency; a loaded one makes bigger batches by itself. Items carry their own way of being
+answered; the coalescer knows nothing of results.
+"""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Coroutine
+from typing import Generic, TypeVar
+
+from sluice.errors import Overloaded
+
+Item = TypeVar("Item")
+
+RETRY_WHEN_FULL_S = 0.1
+"""When a full queue asks callers to come back: a few batches later."""
+
+
+class Coalescer(Generic[Item]):
+    """Joins submitted items into batches and keeps at most `max_in_flight` of them on the way.
+
+    `send` must not raise: it answers every item of its batch, whatever happens. `weigh` gives an item's share of
+    `max_batch_weight`; an item heavier than that travels alone. `max_queued_weight` bounds what waits.
+    """
+
+    def __init__(
+        self,
+        send: Callable[[list[Item]], Coroutine[None, None, None]],
+        *,
+        weigh: Callable[[Item], int],
+        max_batch_weight: int,
+        max_in_flight: int,
+        max_queued_weight: int,
+    ) -> None:
+        self._send = send
+        self._weigh = weigh
+        self._max_batch_weight = max_batch_weight
+        self._max_in_flight = max_in_flight
+        self._max_queued_weight = max_queued_weight
+        self._queue: deque[Item] = deque()
+        self._queued_weight = 0
+        self._scheduled = False
+        self._in_flight: set[asyncio.Task[None]] = set()
+
+    @property
+    def queued_weight(self) -> int:
+        return self._queued_weight
+
+    def submit(self, item: Item) -> None:
+        """Queues the item; raises Overloaded, with nothing queued, if too much waits already."""
+        weight = self._weigh(item)
+        if self._queued_weight + weight > self._max_queued_weight and self._queue:
+            raise Overloaded("too many orders are waiting", retry_after_s=RETRY_WHEN_FULL_S)
+        self._queue.append(item)
+        self._queued_weight += weight
+        if not self._scheduled and len(self._in_flight) < self._max_in_flight:
+            # Not at once: what else arrives in this turn of the event loop joins the batch.
+            self._scheduled = True
+            asyncio.get_running_loop().call_soon(self._start_batches)
+
+    def drain_queue(self) -> list[Item]:
+        """Takes back everything that has not been sent."""
+        items = list(self._queue)
+        self._queue.clear()
+        self._queued_weight = 0
+        return items
+
+    async def idle(self) -> None:
+        """Returns when nothing is queued or in flight."""
+        while self._queue or self._in_flight:
+            if self._in_flight:
+                await asyncio.wait(self._in_flight)
+            else:
+                await asyncio.sleep(0)
+
+    def _start_batches(self) -> None:
+        self._scheduled = False
+        while self._queue and len(self._in_flight) < self._max_in_flight:
+            task = asyncio.create_task(self._send(self._next_batch()))
+            self._in_flight.add(task)
+            task.add_done_callback(self._finished)
+
+    def _next_batch(self) -> list[Item]:
+        batch = [self._queue.popleft()]
+        weight = self._weigh(batch[0])
+        while self._queue and weight + self._weigh(self._queue[0]) <= self._max_batch_weight:
+            item = self._queue.popleft()
+            weight += self._weigh(item)
+            batch.append(item)
+        self._queued_weight -= weight
+        return batch
+
+    def _finished(self, task: asyncio.Task[None]) -> None:
+        self._in_flight.discard(task)
+        if not task.cancelled() and (failure := task.exception()) is not None:
+            task.get_loop().call_exception_handler({"message": "a coalescer's send raised", "exception": failure})
+        if self._queue and not self._scheduled:
+            self._start_batches()

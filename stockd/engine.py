@@ -1,0 +1,372 @@
+"""The stock keeper: decides `Reserve` batches from escrow, moves units between ledger and escrow.
+
+Policy `exact`: the escrow holds only what waiting orders need. Per SKU one conditional write is in flight at a time;
+orders that arrive meanwhile wait and share the next one. Units that turn out unsold go back as soon as nobody waits.
+
+Safety rests on three rules (design §3): a write of unknown outcome is sent again unchanged, never made anew; a
+reservation is believed sold or void only as the journal's row says; a fenced incarnation stops.
+"""
+
+import asyncio
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from datetime import UTC, datetime
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+
+from journal.protocol import IncarnationFenced, Journal
+from sluice.errors import JournalUnreachable, StoreUnreachable
+from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement, Verdict
+from sluice.seams.stock_store import Applied, Consistency, NoSuchSku, Refused, Row, StockStore
+from stockd import escrow as escrows
+from stockd.escrow import Escrow, Request, Waiter
+from stockd.metrics import StockdMetrics
+
+SOLD_OUT_PATIENCE_S = 0.25
+"""How long an order waits for units in doubt before it hears "out of stock". A commit and its settlement take a few
+milliseconds; only a gateway that died or a journal that is away lasts longer, and then the buyer should know."""
+
+RESEND_BACKOFF_S = (0.01, 0.05, 0.2, 0.5)
+"""Pauses before a write of unknown outcome is sent again; the last repeats. It must be resolved before the SKU can
+be written again, but a store in trouble must not be hammered."""
+
+HOUSEKEEPING_INTERVAL_S = 0.5
+"""How often overdue reservations and suspect rows are looked at: well below the reservation grace."""
+
+MAX_CLOSE_BATCH = 1_000
+"""Reservations decided by one journal call: bounds the statement after a long outage."""
+
+FENCE_CHECK_INTERVAL_S = 2.0
+"""How soon a fenced zombie notices. Only for tidiness: nothing it grants can be committed."""
+
+_log = structlog.get_logger(__name__)
+
+
+class _OpenReservation(NamedTuple):
+    granted: dict[Escrow, int]
+    since: float
+
+
+class Engine:
+    """A `StockKeeper` for one incarnation. Runs until `run` raises IncarnationFenced or is cancelled."""
+
+    def __init__(
+        self,
+        *,
+        incarnation: UUID,
+        store: StockStore,
+        journal: Journal,
+        monotonic: Callable[[], float],
+        reservation_grace_s: float,
+        store_timeout_s: float,
+        max_waiting_orders: int,
+        metrics: StockdMetrics,
+    ) -> None:
+        self.incarnation = incarnation
+        self._store = store
+        self._journal = journal
+        self._monotonic = monotonic
+        self._grace_s = reservation_grace_s
+        self._store_timeout_s = store_timeout_s
+        self._max_waiting_orders = max_waiting_orders
+        self._metrics = metrics
+        self._escrows: dict[str, Escrow] = {}
+        self._open: dict[int, _OpenReservation] = {}
+        self._last_seq = 0
+        self._waiting_orders = 0
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._fenced = False
+
+    async def reserve(self, batch: ReserveBatch, settlements: Sequence[Settlement], timeout_s: float) -> Reservation:
+        """See StockKeeper.reserve. Raises IncarnationFenced once this incarnation knows that it is."""
+        self._apply(settlements)
+        if self._fenced:
+            raise IncarnationFenced(self.incarnation)
+        order_count = len(batch.lines_per_order) or len(batch.sku_indexes)
+        if self._waiting_orders + order_count > self._max_waiting_orders:
+            self._metrics.verdicts(Verdict.OVERLOADED, order_count)
+            return Reservation(self.incarnation, 0, [Verdict.OVERLOADED] * order_count, [0] * order_count)
+        if order_count == 0:
+            return Reservation(self.incarnation, 0, [], [])
+        loop = asyncio.get_running_loop()
+        request = Request(order_count, loop.create_future())
+        waiters = self._enqueue(batch, request)
+        expiry = loop.call_later(min(self._store_timeout_s, timeout_s * 0.75), self._expire, waiters)
+        self._waiting_orders += order_count
+        try:
+            await request.decided
+        except asyncio.CancelledError:
+            # Nobody will hear the answer, so nobody can commit it: what was granted is free again at once.
+            self._abandon(request, waiters)
+            raise
+        finally:
+            expiry.cancel()
+            self._waiting_orders -= order_count
+        return self._answer(request)
+
+    async def settle(self, settlements: Sequence[Settlement], timeout_s: float) -> None:
+        """See StockKeeper.settle. Cannot fail here: it only changes memory."""
+        del timeout_s
+        self._apply(settlements)
+
+    async def run(self) -> None:
+        """Housekeeping, for as long as the incarnation lives. Raises IncarnationFenced when it must stop."""
+        next_fence_check = self._monotonic() + FENCE_CHECK_INTERVAL_S
+        while True:
+            await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+            await self.close_overdue()
+            await self.audit_suspects()
+            if self._monotonic() >= next_fence_check:
+                await self._check_fence()
+                next_fence_check = self._monotonic() + FENCE_CHECK_INTERVAL_S
+
+    async def close_overdue(self) -> None:
+        """Decides by the journal every reservation that nobody has settled within the grace."""
+        horizon = self._monotonic() - self._grace_s
+        overdue = [seq for seq, reservation in self._open.items() if reservation.since <= horizon][:MAX_CLOSE_BATCH]
+        if not overdue:
+            return
+        try:
+            rows = await self._journal.close_reservations(self.incarnation, overdue, datetime.now(UTC))
+        except JournalUnreachable as error:
+            _log.warning("overdue reservations stay in doubt", reservations=len(overdue), reason=str(error))
+            return
+        _log.info("decided overdue reservations by the journal", reservations=len(rows))
+        self._metrics.closed_by_grace.inc(len(rows))
+        self._apply([Settlement(self.incarnation, seq, sold) for seq, sold in rows.items()])
+
+    async def audit_suspects(self) -> None:
+        """Compares the rows of quiet SKUs with what is believed, where a write may have landed late."""
+        for escrow in [escrow for escrow in self._escrows.values() if escrow.suspect and not escrow.tended]:
+            try:
+                ledger = await self._store.read(escrow.sku, Consistency.STRONG)
+            except StoreUnreachable:
+                return
+            if escrow.tended or ledger is None:
+                continue
+            escrow.suspect = False
+            self._believe(escrow, ledger.held.get(self.incarnation))
+            self._tend(escrow)
+
+    def units_free(self) -> int:
+        return sum(escrow.free for escrow in self._escrows.values())
+
+    def units_in_doubt(self) -> int:
+        return sum(escrow.in_doubt for escrow in self._escrows.values())
+
+    def open_reservations(self) -> int:
+        return len(self._open)
+
+    async def drain(self, limit_s: float) -> None:
+        """Waits until no order waits, nothing is in doubt and every unsold unit is back in the ledger, or the limit."""
+        end = self._monotonic() + limit_s
+        while self._tasks or self._open:
+            left = end - self._monotonic()
+            if left <= 0:
+                return
+            if self._tasks:
+                await asyncio.wait(self._tasks, timeout=left)
+            else:
+                await asyncio.sleep(min(left, 0.05))
+                await self.close_overdue()
+
+    def _enqueue(self, batch: ReserveBatch, request: Request) -> list[Waiter]:
+        shelf = [self._escrow(sku) for sku in batch.skus]
+        patience_ends = self._monotonic() + SOLD_OUT_PATIENCE_S
+        waiters: list[Waiter] = []
+        first_line = 0
+        for place, line_count in enumerate(batch.lines_per_order or (1,) * len(batch.sku_indexes)):
+            lines = [
+                (shelf[index], quantity, index)
+                for index, quantity in zip(
+                    batch.sku_indexes[first_line : first_line + line_count],
+                    batch.quantities[first_line : first_line + line_count],
+                    strict=True,
+                )
+            ]
+            first_line += line_count
+            waiter = Waiter(request, place, lines, patience_ends)
+            escrows.enqueue(waiter)
+            waiters.append(waiter)
+        for escrow in shelf:
+            self._tend(escrow)
+        return waiters
+
+    def _escrow(self, sku: str) -> Escrow:
+        escrow = self._escrows.get(sku)
+        if escrow is None:
+            escrow = self._escrows[sku] = Escrow(sku)
+        return escrow
+
+    def _answer(self, request: Request) -> Reservation:
+        seq = 0
+        if request.granted:
+            self._last_seq += 1
+            seq = self._last_seq
+            self._open[seq] = _OpenReservation(request.granted, self._monotonic())
+        granted = request.verdicts.count(Verdict.GRANTED)
+        self._metrics.verdicts(Verdict.GRANTED, granted)
+        if granted == len(request.verdicts):
+            return Reservation(self.incarnation, seq, request.verdicts, [])
+        for verdict in set(request.verdicts) - {Verdict.GRANTED}:
+            self._metrics.verdicts(Verdict(verdict), request.verdicts.count(verdict))
+        return Reservation(self.incarnation, seq, request.verdicts, request.blamed)
+
+    def _abandon(self, request: Request, waiters: list[Waiter]) -> None:
+        for waiter in waiters:
+            if not waiter.decided:
+                escrows.refuse(waiter, Verdict.LEDGER_UNREACHABLE, 0)
+        for escrow, units in request.granted.items():
+            escrows.settle(escrow, units, 0)
+            self._tend(escrow)
+
+    def _expire(self, waiters: list[Waiter]) -> None:
+        for waiter in waiters:
+            if not waiter.decided:
+                escrows.refuse(waiter, Verdict.LEDGER_UNREACHABLE, waiter.lines[0][2])
+
+    def _apply(self, settlements: Sequence[Settlement]) -> None:
+        for settlement in settlements:
+            if settlement.incarnation != self.incarnation:
+                continue  # of an earlier start: its successor has read the journal itself
+            reservation = self._open.pop(settlement.seq, None)
+            if reservation is None:
+                continue  # settled before
+            for escrow, units in reservation.granted.items():
+                escrows.settle(escrow, units, settlement.sold.get(escrow.sku, 0))
+                self._tend(escrow)
+
+    def _tend(self, escrow: Escrow) -> None:
+        """Makes sure that somebody acts on the escrow's needs."""
+        if not escrow.tended and (escrow.waiting or escrow.free) and not self._fenced:
+            escrow.tended = True
+            task = asyncio.create_task(self._tend_until_quiet(escrow))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+
+    async def _tend_until_quiet(self, escrow: Escrow) -> None:
+        try:
+            while not self._fenced:
+                escrow.changed.clear()
+                escrows.hand_out(escrow)
+                missing = escrow.demand - escrow.free
+                if missing > 0:
+                    await self._fetch(escrow, missing)
+                elif escrow.demand > 0:
+                    await escrow.changed.wait()  # the front waits for units of another SKU
+                elif escrow.free > 0:
+                    await self._give_back(escrow)
+                else:
+                    return
+        except IncarnationFenced:
+            self._fence(escrow)
+        except Exception:  # noqa: BLE001 - logged; see the comment
+            # A bug, or an answer that the store must not give. The SKU goes on with whoever comes next.
+            _log.exception("tending a SKU failed", sku=escrow.sku)
+            escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
+        finally:
+            escrow.tended = False
+            if escrow.demand and not self._fenced:
+                self._tend(escrow)
+
+    async def _fetch(self, escrow: Escrow, missing: int) -> None:
+        """Takes what is missing, or less if there is less, and refuses those who cannot be served."""
+        outcome = await self._take(escrow, missing)
+        if isinstance(outcome, NoSuchSku):
+            escrows.refuse_all(escrow, Verdict.SKU_NOT_FOUND)
+            if self._escrows.get(escrow.sku) is escrow and not escrow.in_doubt:
+                del self._escrows[escrow.sku]  # clients may ask for any name: unknown ones must not fill memory
+        elif isinstance(outcome, Refused):
+            escrow.changed.clear()
+            short = escrows.refuse_hopeless(escrow, outcome.available, self._monotonic())
+            if short > 0:
+                await self._take(escrow, short)
+                return
+            escrows.hand_out(escrow)
+            if escrow.demand > escrow.free:
+                await self._wait_for_units_in_doubt(escrow)
+
+    async def _wait_for_units_in_doubt(self, escrow: Escrow) -> None:
+        patience_ends = escrows.earliest_patience(escrow)
+        if patience_ends is None:
+            return
+        # When patience ends, the next refusal of the ledger is final for the front.
+        with suppress(TimeoutError):
+            async with asyncio.timeout(max(0.0, patience_ends - self._monotonic())):
+                await escrow.changed.wait()
+
+    async def _give_back(self, escrow: Escrow) -> None:
+        """Returns all free units; while the store is away, keeps them until somebody asks or some time has passed."""
+        count = escrow.free
+        escrow.free = 0  # they are on their way: nobody may be granted them
+        outcome = await self._take(escrow, -count)
+        if not isinstance(outcome, Applied):
+            escrow.free += count
+            with suppress(TimeoutError):
+                async with asyncio.timeout(RESEND_BACKOFF_S[-1]):
+                    await escrow.changed.wait()
+
+    async def _take(self, escrow: Escrow, count: int) -> Applied | Refused | NoSuchSku | None:
+        """One conditional write, sent again until its outcome is known. None: look again, nothing was taken.
+
+        A negative count gives back. Raises IncarnationFenced if the row turns out to be folded.
+        """
+        before = escrow.row
+        wanted = Row((before.units if before else 0) + count, (before.version if before else 0) + 1)
+        attempt = 0
+        while True:
+            try:
+                await self._note_holder(escrow)
+                outcome = await self._store.take(escrow.sku, self.incarnation, before, count)
+                break
+            except StoreUnreachable as error:
+                self._metrics.store_errors.inc()
+                if attempt == 0 and not error.outcome_unknown:
+                    escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
+                    return None
+                escrow.suspect = True
+                await asyncio.sleep(RESEND_BACKOFF_S[min(attempt, len(RESEND_BACKOFF_S) - 1)])
+                attempt += 1
+        self._metrics.takes.inc()
+        if isinstance(outcome, Applied) or (isinstance(outcome, Refused) and outcome.row == wanted and attempt > 0):
+            escrow.row = wanted
+            escrow.free += max(count, 0)
+            return Applied()
+        if isinstance(outcome, Refused) and outcome.row != before:
+            self._believe(escrow, outcome.row)
+            return None
+        return outcome
+
+    async def _note_holder(self, escrow: Escrow) -> None:
+        if not escrow.holder_noted:
+            await self._store.note_holder(self.incarnation, escrow.sku)
+            escrow.holder_noted = True
+
+    def _believe(self, escrow: Escrow, row: Row | None) -> None:
+        """Mends what is believed of the row by what it says. A row below belief was folded: we are fenced."""
+        believed = escrow.row.units if escrow.row else 0
+        if row is not None and row.units > believed:
+            _log.warning("adopted units of a write that landed late", sku=escrow.sku, units=row.units - believed)
+            escrows.adopt(escrow, row)
+        elif row != escrow.row:
+            raise IncarnationFenced(self.incarnation)
+
+    def _fence(self, escrow: Escrow) -> None:
+        _log.error("the ledger row is smaller than believed: this incarnation has been folded", sku=escrow.sku)
+        self._fenced = True
+        for each in self._escrows.values():
+            escrows.refuse_all(each, Verdict.LEDGER_UNREACHABLE)
+            each.changed.set()
+
+    async def _check_fence(self) -> None:
+        if self._fenced:
+            raise IncarnationFenced(self.incarnation)
+        try:
+            rows = await self._journal.incarnations()
+        except JournalUnreachable:
+            return
+        if any(row.fenced for row in rows if row.incarnation == self.incarnation):
+            self._fenced = True
+            raise IncarnationFenced(self.incarnation)

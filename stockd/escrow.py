@@ -1,0 +1,180 @@
+"""One SKU's escrow in one stock server: who waits for units, who gets them, who is told that there are none.
+
+Pure bookkeeping; the engine does the talking to the ledger. Units of a SKU are `free` (may be granted), `in doubt`
+(granted, and nobody has said yet what the journal holds), or sold and no longer here.
+
+First come, first served within a SKU: a waiting order is granted only when everyone before it has been decided.
+Nobody is told "out of stock" while units that could serve them are in doubt or promised to an order that may yet be
+refused elsewhere: that is what makes "exactly as many orders as there are units" true, not just "at most".
+"""
+
+import asyncio
+from collections import deque
+
+from sluice.seams.stock_keeper import Verdict
+from sluice.seams.stock_store import Row
+
+
+class Request:
+    """One `Reserve` batch while it is being decided. `decided` is resolved when every order has its verdict."""
+
+    __slots__ = ("blamed", "decided", "granted", "undecided", "verdicts")
+
+    def __init__(self, order_count: int, decided: asyncio.Future[None]) -> None:
+        self.verdicts = [0] * order_count
+        self.blamed = [0] * order_count
+        self.undecided = order_count
+        self.granted: dict[Escrow, int] = {}
+        self.decided = decided
+
+    def decide(self, place: int, verdict: Verdict, blamed: int) -> None:
+        self.verdicts[place] = verdict
+        self.blamed[place] = blamed
+        self.undecided -= 1
+        if self.undecided == 0 and not self.decided.done():
+            self.decided.set_result(None)
+
+
+class Escrow:
+    """One SKU's units in this incarnation. `row` is what its ledger row is believed to be; None: there is none."""
+
+    __slots__ = (
+        "changed",
+        "demand",
+        "free",
+        "holder_noted",
+        "in_doubt",
+        "row",
+        "sku",
+        "suspect",
+        "tended",
+        "waiting",
+    )
+
+    def __init__(self, sku: str) -> None:
+        self.sku = sku
+        self.row: Row | None = None
+        self.free = 0
+        self.in_doubt = 0
+        self.demand = 0
+        self.waiting: deque[Waiter] = deque()
+        self.changed = asyncio.Event()
+        self.tended = False
+        self.holder_noted = False
+        # Set after a write of unknown outcome: a copy of it may land later, so the row is looked at again.
+        self.suspect = False
+
+
+class Waiter:
+    """One order that waits for its units: `lines` are (escrow, quantity, index in the request's SKUs)."""
+
+    __slots__ = ("decided", "lines", "patience_ends", "place", "request")
+
+    def __init__(
+        self, request: Request, place: int, lines: list[tuple[Escrow, int, int]], patience_ends: float
+    ) -> None:
+        self.request = request
+        self.place = place
+        self.lines = lines
+        self.patience_ends = patience_ends
+        self.decided = False
+
+    def quantity_of(self, escrow: Escrow) -> int:
+        return next(quantity for candidate, quantity, _ in self.lines if candidate is escrow)
+
+    def index_of(self, escrow: Escrow) -> int:
+        return next(index for candidate, _, index in self.lines if candidate is escrow)
+
+
+def enqueue(waiter: Waiter) -> None:
+    for escrow, quantity, _ in waiter.lines:
+        escrow.waiting.append(waiter)
+        escrow.demand += quantity
+        escrow.changed.set()
+
+
+def refuse(waiter: Waiter, verdict: Verdict, blamed: int) -> None:
+    _leave_queues(waiter)
+    waiter.request.decide(waiter.place, verdict, blamed)
+
+
+def hand_out(escrow: Escrow) -> None:
+    """Grants from the front of the queue as long as the free units last."""
+    while (front := _front(escrow)) is not None and _grantable(front):
+        _grant(front)
+
+
+def refuse_hopeless(escrow: Escrow, available: int, now: float) -> int:
+    """Refuses those whom neither free nor available units nor any in doubt can serve, in arrival order.
+
+    `available` is what the ledger has just said. Returns the units that those who stay need beyond the free ones,
+    at most `available`.
+    """
+    budget = escrow.free + available
+    hope = escrow.in_doubt
+    planned = 0
+    for waiter in [waiter for waiter in escrow.waiting if not waiter.decided]:
+        quantity = waiter.quantity_of(escrow)
+        if quantity <= budget:
+            budget -= quantity
+            planned += quantity
+            if len(waiter.lines) > 1:
+                hope += quantity  # it may be refused for another SKU, and then these units are to be had
+        elif quantity <= budget + hope and now < waiter.patience_ends:
+            break  # whoever came later must not overtake it
+        else:
+            refuse(waiter, Verdict.OUT_OF_STOCK, waiter.index_of(escrow))
+    return max(0, min(available, planned - escrow.free))
+
+
+def refuse_all(escrow: Escrow, verdict: Verdict) -> None:
+    while (front := _front(escrow)) is not None:
+        refuse(front, verdict, front.index_of(escrow))
+
+
+def settle(escrow: Escrow, granted: int, sold: int) -> None:
+    """Ends the doubt about `granted` units of which `sold` were sold. A return has negative `sold`."""
+    escrow.in_doubt -= granted
+    escrow.free += granted - sold
+    escrow.changed.set()
+
+
+def adopt(escrow: Escrow, row: Row) -> None:
+    """The row holds more than believed: a write that was given up has landed. Its units are ours to sell."""
+    believed = escrow.row.units if escrow.row else 0
+    assert row.units > believed, "a row below what is believed means that it was folded"
+    escrow.free += row.units - believed
+    escrow.row = row
+
+
+def earliest_patience(escrow: Escrow) -> float | None:
+    front = _front(escrow)
+    return front.patience_ends if front is not None else None
+
+
+def _front(escrow: Escrow) -> Waiter | None:
+    waiting = escrow.waiting
+    while waiting and waiting[0].decided:
+        waiting.popleft()
+    return waiting[0] if waiting else None
+
+
+def _grantable(waiter: Waiter) -> bool:
+    return all(escrow.free >= quantity and _front(escrow) is waiter for escrow, quantity, _ in waiter.lines)
+
+
+def _grant(waiter: Waiter) -> None:
+    granted = waiter.request.granted
+    for escrow, quantity, _ in waiter.lines:
+        escrow.free -= quantity
+        escrow.in_doubt += quantity
+        granted[escrow] = granted.get(escrow, 0) + quantity
+    _leave_queues(waiter)
+    waiter.request.decide(waiter.place, Verdict.GRANTED, 0)
+
+
+def _leave_queues(waiter: Waiter) -> None:
+    waiter.decided = True
+    for escrow, quantity, _ in waiter.lines:
+        escrow.demand -= quantity
+        escrow.changed.set()

@@ -1,0 +1,21 @@
+"""What a stock server counts, in the design's words."""
+
+from prometheus_client import CollectorRegistry, Counter
+
+from sluice.seams.stock_keeper import Verdict
+
+
+class StockdMetrics:
+    def __init__(self, registry: CollectorRegistry) -> None:
+        orders = Counter("sluice_stockd_orders", "orders answered", ["verdict"], registry=registry)
+        self._orders = {verdict: orders.labels(verdict.name.lower()) for verdict in Verdict}
+        self.takes = Counter("sluice_stockd_takes", "conditional writes answered by the ledger", registry=registry)
+        self.store_errors = Counter("sluice_stockd_store_errors", "ledger calls without an answer", registry=registry)
+        self.closed_by_grace = Counter(
+            "sluice_stockd_reservations_closed",
+            "reservations that nobody settled, decided by the journal",
+            registry=registry,
+        )
+
+    def verdicts(self, verdict: Verdict, orders: int) -> None:
+        self._orders[verdict].inc(orders)
