@@ -1,0 +1,389 @@
+"""The journal in PostgreSQL. One batch is one call of one SQL function: one round trip, one transaction."""
+
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from functools import partial
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+import asyncpg
+
+from journal.connections import Connection, Connections, Work, close, connect, run_on
+from journal.migration import migrate_postgres, migrations
+from journal.order_lines import decode_lines, encode_lines
+from journal.protocol import (
+    Backlog,
+    Batch,
+    CommitResult,
+    Committed,
+    IncarnationFenced,
+    IncarnationRow,
+    IncarnationsFenced,
+    OrdersExist,
+    OutboxRow,
+    ReservationKey,
+    ReservationsClosed,
+    Spend,
+)
+from sluice.errors import JournalUnreachable
+from sluice.model import Order, OrderState
+
+T = TypeVar("T")
+
+READ_CONNECTIONS = 2
+"""Beside those that commit, so that a listing never delays a commit. Two: one slow query leaves one for the others."""
+
+MIGRATION_TIMEOUT_S = 60.0
+"""A first start makes tables, and may wait for another process that is making them."""
+
+AUDIT_TIMEOUT_S = 300.0
+"""For one answer when everything is read: nobody's order waits for it, and sums over all rows take their time."""
+
+SCAN_PAGE = 2_000
+"""Orders per page of a scan: about 1 MB in memory."""
+
+SCAN_OUTBOX_PAGE = 50
+"""Outbox rows per page of a scan: a row holds up to about 1 MB."""
+
+NUMBER_AT_ONCE = 10_000
+ROLL_UP_AT_ONCE = 10_000
+"""Rows in one transaction, so that a long backlog cannot make one that never ends within the time limit."""
+
+_FENCED = "SL001"
+_ORDERS_EXIST = "SL002"
+_RESERVATIONS_CLOSED = "SL003"
+
+_COMMIT = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+
+_ORDER_COLUMNS = "order_id::text, customer_id, lines, state, create_time, update_time, version"
+
+_LEASE_LOCK = "hashtextextended('sluice outbox lease', 0)"
+
+
+class PostgresJournal:
+    """See `journal.protocol.Journal`."""
+
+    def __init__(self, url: str, journal_id: UUID, connections: int, timeout_s: float) -> None:
+        self._url = url
+        self._journal_id = journal_id
+        self._timeout_s = timeout_s
+        self._committing = Connections(url, connections, timeout_s)
+        self._reading = Connections(url, READ_CONNECTIONS, timeout_s)
+
+    @classmethod
+    async def open(cls, url: str, *, connections: int = 3, timeout_s: float = 1.5) -> Self:
+        """Migrates the database if it is older than the code. `timeout_s` bounds every later call.
+
+        Raises JournalUnreachable, DatabaseTooNew, or asyncpg's own errors if the server refuses user or database.
+        """
+        connection = await connect(url, timeout_s, 0)
+        try:
+            await run_on(connection, lambda c: migrate_postgres(c, migrations("postgres")), MIGRATION_TIMEOUT_S)
+            journal_id = await run_on(
+                connection, lambda c: c.fetchval("SELECT journal_id FROM journal_identity"), timeout_s
+            )
+        finally:
+            await close(connection, timeout_s)
+        return cls(url, journal_id, connections, timeout_s)
+
+    @property
+    def journal_id(self) -> UUID:
+        return self._journal_id
+
+    async def commit(self, batch: Batch) -> CommitResult:
+        arguments = _commit_arguments(batch)
+
+        async def work(connection: Connection) -> CommitResult:
+            while True:
+                try:
+                    await connection.execute(_COMMIT, *arguments)
+                except asyncpg.PostgresError as error:
+                    read_refusal = _REFUSALS.get(error.sqlstate or "")
+                    if read_refusal is None:
+                        raise
+                    if refusal := await read_refusal(connection, batch):
+                        return refusal
+                else:
+                    return Committed()
+
+        return await self._committing.run(work)
+
+    async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:
+        try:
+            rows = await self._reading.run(
+                lambda c: c.fetch("SELECT register_incarnation($1, $2, $3)", name, incarnation, now)
+            )
+        except asyncpg.PostgresError as error:
+            if error.sqlstate == _FENCED:
+                raise IncarnationFenced(incarnation) from None
+            raise
+        return [row[0] for row in rows]
+
+    async def fence(self, incarnation: UUID) -> None:
+        await self._reading.run(
+            lambda c: c.execute("UPDATE incarnations SET fenced = true WHERE incarnation = $1", incarnation)
+        )
+
+    async def incarnations(self) -> Sequence[IncarnationRow]:
+        rows = await self._reading.run(
+            lambda c: c.fetch(
+                "SELECT name, incarnation, start_time, fenced FROM incarnations ORDER BY start_time, name"
+            )
+        )
+        return [IncarnationRow(*row) for row in rows]
+
+    async def close_reservations(
+        self, incarnation: UUID, seqs: Sequence[int], now: datetime
+    ) -> Mapping[int, Mapping[str, int]]:
+        rows = await self._committing.run(
+            lambda c: c.fetch("SELECT * FROM close_reservations($1, $2, $3)", incarnation, sorted(set(seqs)), now)
+        )
+        return {seq: dict(zip(skus, units, strict=True)) for seq, skus, units in rows}
+
+    async def spent(self, incarnation: UUID) -> Mapping[str, int]:
+        return _sums(await self._reading.run(lambda c: c.fetch(_SPENT, incarnation)))
+
+    async def sold(self, skus: Sequence[str]) -> Mapping[str, int]:
+        return _sums(await self._reading.run(lambda c: c.fetch(_SOLD, list(skus))))
+
+    async def roll_up(self, incarnation: UUID) -> int:
+        return await _repeat(
+            lambda most: self._reading.run(lambda c: c.fetchval("SELECT roll_up_spends($1, $2)", incarnation, most)),
+            ROLL_UP_AT_ONCE,
+        )
+
+    async def find_orders(self, order_ids: Sequence[str]) -> Mapping[str, Order]:
+        return await self._reading.run(partial(_find_orders, order_ids=order_ids))
+
+    async def list_orders(self, customer_id: str | None, before: str | None, limit: int) -> Sequence[Order]:
+        conditions: list[str] = []
+        arguments: list[Any] = [limit]
+        if customer_id is not None:
+            arguments.append(customer_id)
+            conditions.append(f"customer_id = ${len(arguments)}")
+        if before is not None:
+            arguments.append(before)
+            conditions.append(f"order_id < ${len(arguments)}")
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        query = f"SELECT {_ORDER_COLUMNS} FROM orders {where} ORDER BY order_id DESC LIMIT $1"  # noqa: S608 - constants
+        return [_order(row) for row in await self._reading.run(lambda c: c.fetch(query, *arguments))]
+
+    async def backlog(self) -> Backlog:
+        query = "SELECT count(*), coalesce(sum(event_count), 0), min(create_time) FROM outbox"
+        rows = await self._reading.run(lambda c: c.fetch(query))
+        return Backlog(*rows[0])
+
+    @asynccontextmanager
+    async def lease_outbox(self) -> AsyncIterator["PostgresOutboxLease | None"]:
+        connection = await connect(self._url, self._timeout_s, self._timeout_s)
+        try:
+            held = await run_on(
+                connection,
+                lambda c: c.fetchval(f"SELECT pg_try_advisory_lock({_LEASE_LOCK})"),
+                self._timeout_s,
+            )
+            yield PostgresOutboxLease(connection, self._timeout_s) if held else None
+        finally:
+            await close(connection, self._timeout_s)  # the lock ends with its session
+
+    async def scan_orders(self) -> AsyncIterator[Sequence[Order]]:
+        query = f"SELECT {_ORDER_COLUMNS} FROM orders ORDER BY order_id"  # noqa: S608 - a constant
+        async for rows in self._scan(query, SCAN_PAGE):
+            yield [_order(row) for row in rows]
+
+    async def scan_outbox(self) -> AsyncIterator[Sequence[OutboxRow]]:
+        query = (
+            "SELECT coalesce(number, 0), create_time, events, event_count FROM outbox ORDER BY number NULLS LAST, id"
+        )
+        async for rows in self._scan(query, SCAN_OUTBOX_PAGE):
+            yield [OutboxRow(*row) for row in rows]
+
+    async def _scan(self, query: str, page: int) -> AsyncIterator[Sequence[asyncpg.Record]]:
+        """On a connection of its own: it may take long. One transaction, so it sees one moment."""
+        connection = await connect(self._url, self._timeout_s, 0)
+        try:
+            transaction = connection.transaction(isolation="repeatable_read", readonly=True)
+            await run_on(connection, lambda _: transaction.start(), self._timeout_s)
+            cursor = await run_on(connection, lambda c: c.cursor(query), AUDIT_TIMEOUT_S)
+            while rows := await run_on(connection, lambda _: cursor.fetch(page), AUDIT_TIMEOUT_S):
+                yield rows
+        finally:
+            await close(connection, self._timeout_s)
+
+    async def all_spends(self) -> Mapping[UUID, Mapping[str, int]]:
+        connection = await connect(self._url, self._timeout_s, 0)
+        try:
+            rows = await run_on(connection, lambda c: c.fetch(_ALL_SPENDS), AUDIT_TIMEOUT_S)
+        finally:
+            await close(connection, self._timeout_s)
+        sums: dict[UUID, dict[str, int]] = {}
+        for incarnation, sku, units in rows:
+            sums.setdefault(incarnation, {})[sku] = units
+        return sums
+
+    async def ping(self) -> None:
+        await self._reading.run(lambda c: c.execute("SELECT 1"))
+
+    async def close(self) -> None:
+        await self._committing.close()
+        await self._reading.close()
+
+
+class PostgresOutboxLease:
+    """See `journal.protocol.OutboxLease`. Everything runs on the session that holds the lock: whoever lost the lock
+    can do nothing here any more.
+    """
+
+    def __init__(self, connection: Connection, timeout_s: float) -> None:
+        self._connection = connection
+        self._timeout_s = timeout_s
+
+    async def number_new(self) -> int:
+        return await _repeat(
+            lambda most: self._run(lambda c: c.fetchval("SELECT number_outbox($1)", most)), NUMBER_AT_ONCE
+        )
+
+    async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:
+        rows = await self._run(
+            lambda c: c.fetch(
+                "SELECT number, create_time, events, event_count FROM outbox"
+                " WHERE number > $1 ORDER BY number LIMIT $2",
+                after,
+                limit,
+            )
+        )
+        return [OutboxRow(*row) for row in rows]
+
+    async def delete(self, numbers: Sequence[int]) -> None:
+        await self._run(lambda c: c.execute("DELETE FROM outbox WHERE number = ANY ($1)", list(numbers)))
+
+    async def _run(self, work: Work[T]) -> T:
+        if self._connection.is_closed():
+            raise JournalUnreachable("the session that held the outbox lease is lost")
+        return await run_on(self._connection, work, self._timeout_s)
+
+
+_SPENT = """
+SELECT sku, sum(units)::bigint FROM (
+    SELECT t.sku, t.units FROM spend_totals t WHERE t.incarnation = $1
+    UNION ALL
+    SELECT u.sku, u.units FROM spends s, unnest(s.skus, s.units) AS u (sku, units)
+    WHERE s.incarnation = $1
+      AND s.seq > coalesce((SELECT r.through FROM spend_roll_ups r WHERE r.incarnation = $1), 0)
+) AS parts GROUP BY sku
+"""
+
+_SOLD = """
+SELECT sku, sum(units)::bigint FROM (
+    SELECT t.sku, t.units FROM spend_totals t WHERE t.sku = ANY ($1)
+    UNION ALL
+    SELECT u.sku, u.units
+    FROM spend_roll_ups r
+    JOIN spends s ON s.incarnation = r.incarnation AND s.seq > r.through,
+    unnest(s.skus, s.units) AS u (sku, units)
+    WHERE u.sku = ANY ($1)
+) AS parts GROUP BY sku
+"""
+
+_ALL_SPENDS = """
+SELECT s.incarnation, u.sku, sum(u.units)::bigint
+FROM spends s, unnest(s.skus, s.units) AS u (sku, units)
+GROUP BY s.incarnation, u.sku
+"""
+
+
+def _commit_arguments(batch: Batch) -> tuple[Any, ...]:
+    """Rows sorted by key: transactions that meet wait for each other in one order, so they cannot deadlock."""
+    orders = sorted(batch.orders)
+    ids, customers, lines = zip(*orders, strict=True) if orders else ((), (), ())
+    spends = sorted(batch.spends, key=_reservation)
+    froms: list[int] = []
+    tos: list[int] = []
+    skus: list[str] = []
+    units: list[int] = []
+    for spend in spends:
+        froms.append(len(skus) + 1)
+        skus += spend.units.keys()
+        units += spend.units.values()
+        tos.append(len(skus))
+    return (
+        batch.create_time,
+        ids,
+        customers,
+        [encode_lines(of_order) for of_order in lines],
+        OrderState.CREATED,
+        sorted({spend.incarnation for spend in spends}),
+        [spend.incarnation for spend in spends],
+        [spend.seq for spend in spends],
+        froms,
+        tos,
+        skus,
+        units,
+        batch.event_count,
+        batch.events,
+    )
+
+
+def _reservation(spend: Spend) -> ReservationKey:
+    return spend.incarnation, spend.seq
+
+
+async def _fenced(connection: Connection, batch: Batch) -> IncarnationsFenced | None:
+    """None if they can commit now: one was registered since."""
+    asked = {spend.incarnation for spend in batch.spends}
+    rows = await connection.fetch(
+        "SELECT incarnation FROM incarnations WHERE incarnation = ANY ($1) AND NOT fenced", list(asked)
+    )
+    fenced = frozenset(asked.difference(row[0] for row in rows))
+    return IncarnationsFenced(fenced) if fenced else None
+
+
+async def _existing(connection: Connection, batch: Batch) -> OrdersExist:
+    orders = await _find_orders(connection, [order.order_id for order in batch.orders])
+    if not orders:
+        raise ValueError("the batch names an order id twice")
+    return OrdersExist(orders)
+
+
+async def _closed(connection: Connection, batch: Batch) -> ReservationsClosed:
+    rows = await connection.fetch(
+        "SELECT s.incarnation, s.seq, s.skus, s.units FROM spends s"
+        " JOIN unnest($1::uuid[], $2::bigint[]) AS asked (incarnation, seq) USING (incarnation, seq)",
+        [spend.incarnation for spend in batch.spends],
+        [spend.seq for spend in batch.spends],
+    )
+    if not rows:
+        raise ValueError("the batch names a reservation twice")
+    return ReservationsClosed({(row[0], row[1]): dict(zip(row[2], row[3], strict=True)) for row in rows})
+
+
+_REFUSALS: Mapping[str, Callable[[Connection, Batch], Awaitable[CommitResult | None]]] = {
+    _FENCED: _fenced,
+    _ORDERS_EXIST: _existing,
+    _RESERVATIONS_CLOSED: _closed,
+}
+"""What stands in the way of a batch, by the SQLSTATE with which the function took everything back."""
+
+
+async def _find_orders(connection: Connection, order_ids: Sequence[str]) -> Mapping[str, Order]:
+    query = f"SELECT {_ORDER_COLUMNS} FROM orders WHERE order_id = ANY ($1)"  # noqa: S608 - a constant
+    orders = [_order(row) for row in await connection.fetch(query, order_ids)]
+    return {order.order_id: order for order in orders}
+
+
+def _order(row: asyncpg.Record) -> Order:
+    order_id, customer_id, lines, state, create_time, update_time, version = row
+    return Order(order_id, customer_id, decode_lines(lines), OrderState(state), create_time, update_time, version)
+
+
+def _sums(rows: Sequence[asyncpg.Record]) -> Mapping[str, int]:
+    return {row[0]: row[1] for row in rows}
+
+
+async def _repeat(step: Callable[[int], Awaitable[int]], most: int) -> int:
+    """Repeats a step that does at most `most` rows until it finds fewer; the sum of what it did."""
+    total = 0
+    while (done := await step(most)) == most:
+        total += done
+    return total + done

@@ -1,0 +1,413 @@
+"""The journal in the SQLite file of a process that runs everything. Its outbox is the event log: rows are kept.
+
+There is one writer, so a batch is numbered as it commits and nothing has to wait for anything else. Every list travels
+as one JSON argument into one statement; `sluice.sqlite_file` says why.
+"""
+
+import json
+import sqlite3
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
+from functools import partial
+from typing import Any, Self, TypeVar
+from uuid import UUID
+
+from journal.migration import migrate_sqlite, migrations
+from journal.order_lines import decode_lines, encode_lines
+from journal.protocol import (
+    Backlog,
+    Batch,
+    CommitResult,
+    Committed,
+    IncarnationFenced,
+    IncarnationRow,
+    IncarnationsFenced,
+    OrdersExist,
+    OutboxRow,
+    ReservationKey,
+    ReservationsClosed,
+)
+from sluice.errors import JournalUnreachable
+from sluice.model import NewOrder, Order, OrderState
+from sluice.sqlite_file import SqliteFile, SqliteUnavailable
+
+T = TypeVar("T")
+
+SCAN_PAGE = 2_000
+"""Orders per page of a scan: about 1 MB in memory."""
+
+SCAN_OUTBOX_PAGE = 50
+"""Outbox rows per page of a scan: a row holds up to about 1 MB."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECOND = timedelta(microseconds=1)
+
+_ORDER_COLUMNS = "order_id, customer_id, lines, state, create_time, update_time, version"
+
+_encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+class SqliteJournal:
+    """See `journal.protocol.Journal`. On a file that is open read-only everything that writes raises
+    JournalUnreachable, and the lease is never free.
+    """
+
+    def __init__(self, file: SqliteFile, journal_id: UUID) -> None:
+        self._file = file
+        self._journal_id = journal_id
+        self._leased = False
+
+    @classmethod
+    async def open(cls, file: SqliteFile) -> Self:
+        """On a file that others may share; it stays theirs to close. Migrates it if it is older than the code.
+
+        Raises JournalUnreachable, DatabaseTooNew, and DatabaseTooOld if the file is open read-only.
+        """
+        await _reaching(migrate_sqlite(file, migrations("sqlite")))
+        row = await _reaching(file.read(lambda c: c.execute("SELECT journal_id FROM journal_identity").fetchone()))
+        return cls(file, UUID(row[0]))
+
+    @property
+    def journal_id(self) -> UUID:
+        return self._journal_id
+
+    async def commit(self, batch: Batch) -> CommitResult:
+        try:
+            await self._write(partial(_commit, batch))
+        except _Refused as refused:
+            return await self._read(refused.what_stands)
+        return Committed()
+
+    async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:
+        return await self._write(partial(_register, name, incarnation, _microseconds(now)))
+
+    async def fence(self, incarnation: UUID) -> None:
+        await self._write(
+            lambda c: c.execute("UPDATE incarnations SET fenced = 1 WHERE incarnation = ?", (str(incarnation),)).close()
+        )
+
+    async def incarnations(self) -> Sequence[IncarnationRow]:
+        query = "SELECT name, incarnation, start_time, fenced FROM incarnations ORDER BY start_time, name"
+        rows = await self._read(lambda c: c.execute(query).fetchall())
+        return [IncarnationRow(row[0], UUID(row[1]), _time(row[2]), bool(row[3])) for row in rows]
+
+    async def close_reservations(
+        self, incarnation: UUID, seqs: Sequence[int], now: datetime
+    ) -> Mapping[int, Mapping[str, int]]:
+        return await self._write(partial(_close_reservations, incarnation, seqs, _microseconds(now)))
+
+    async def spent(self, incarnation: UUID) -> Mapping[str, int]:
+        return dict(await self._read(lambda c: c.execute(_SPENT, {"incarnation": str(incarnation)}).fetchall()))
+
+    async def sold(self, skus: Sequence[str]) -> Mapping[str, int]:
+        return dict(await self._read(lambda c: c.execute(_SOLD, {"skus": _encode(list(skus))}).fetchall()))
+
+    async def roll_up(self, incarnation: UUID) -> int:
+        return await self._write(partial(_roll_up, str(incarnation)))
+
+    async def find_orders(self, order_ids: Sequence[str]) -> Mapping[str, Order]:
+        return await self._read(partial(_find_orders, order_ids))
+
+    async def list_orders(self, customer_id: str | None, before: str | None, limit: int) -> Sequence[Order]:
+        conditions: list[str] = []
+        arguments: list[Any] = []
+        if customer_id is not None:
+            conditions.append("customer_id = ?")
+            arguments.append(customer_id)
+        if before is not None:
+            conditions.append("order_id < ?")
+            arguments.append(before)
+        where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
+        query = f"SELECT {_ORDER_COLUMNS} FROM orders {where} ORDER BY order_id DESC LIMIT ?"  # noqa: S608 - constants
+        return await self._read(partial(_orders, query, (*arguments, limit)))
+
+    async def backlog(self) -> Backlog:
+        """Nothing ever waits: a committed row is on the log, because the outbox is the log."""
+        await self.ping()
+        return Backlog(0, 0, None)
+
+    @asynccontextmanager
+    async def lease_outbox(self) -> AsyncIterator["SqliteOutboxLease | None"]:
+        """One process has the file, so the lease lives in this object."""
+        if self._leased or self._file.read_only:
+            yield None
+            return
+        self._leased = True
+        try:
+            yield SqliteOutboxLease(self)
+        finally:
+            self._leased = False
+
+    async def read_outbox(self, after: int, limit: int) -> Sequence[OutboxRow]:
+        """Rows with a number above `after`, by number: the event log, for anyone."""
+        return await self._read(partial(_outbox_rows, after, limit))
+
+    async def delete_outbox(self, numbers: Sequence[int]) -> None:
+        """Forgets rows. Their numbers are not used again."""
+        query = "DELETE FROM outbox WHERE number IN (SELECT value FROM json_each(?))"
+        await self._write(lambda c: c.execute(query, (_encode(list(numbers)),)).close())
+
+    async def scan_orders(self) -> AsyncIterator[Sequence[Order]]:
+        query = f"SELECT {_ORDER_COLUMNS} FROM orders WHERE order_id > ? ORDER BY order_id LIMIT ?"  # noqa: S608
+        after = ""
+        async with self._file.snapshot() as snapshot:
+            while page := await _reaching(snapshot.read(partial(_orders, query, (after, SCAN_PAGE)))):
+                yield page
+                after = page[-1].order_id
+
+    async def scan_outbox(self) -> AsyncIterator[Sequence[OutboxRow]]:
+        after = 0
+        async with self._file.snapshot() as snapshot:
+            while page := await _reaching(snapshot.read(partial(_outbox_rows, after, SCAN_OUTBOX_PAGE))):
+                yield page
+                after = page[-1].number
+
+    async def all_spends(self) -> Mapping[UUID, Mapping[str, int]]:
+        async with self._file.snapshot() as snapshot:
+            rows = await _reaching(snapshot.read(lambda c: c.execute(_ALL_SPENDS).fetchall()))
+        sums: dict[UUID, dict[str, int]] = {}
+        for incarnation, sku, units in rows:
+            sums.setdefault(UUID(incarnation), {})[sku] = units
+        return sums
+
+    async def ping(self) -> None:
+        await self._read(lambda c: c.execute("SELECT 1").fetchone())
+
+    async def close(self) -> None:
+        """The file belongs to whoever opened it."""
+
+    async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        return await _reaching(self._file.write(function))
+
+    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        return await _reaching(self._file.read(function))
+
+
+class SqliteOutboxLease:
+    """See `journal.protocol.OutboxLease`."""
+
+    def __init__(self, journal: SqliteJournal) -> None:
+        self._journal = journal
+
+    async def number_new(self) -> int:
+        """Rows have their number from the start."""
+        await self._journal.ping()
+        return 0
+
+    async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:
+        return await self._journal.read_outbox(after, limit)
+
+    async def delete(self, numbers: Sequence[int]) -> None:
+        await self._journal.delete_outbox(numbers)
+
+
+class _Refused(Exception):
+    """Raised inside a write: everything of it is taken back. `what_stands` reads afterwards what was in its way."""
+
+    def __init__(self, what_stands: Callable[[sqlite3.Connection], CommitResult]) -> None:
+        super().__init__()
+        self.what_stands = what_stands
+
+
+_INSERT_ORDERS = """
+INSERT INTO orders (order_id, customer_id, lines, state, version, create_time, update_time)
+SELECT value ->> 0, value ->> 1, value -> 2, :state, 1, :time, :time
+FROM json_each(:orders) WHERE true
+ON CONFLICT DO NOTHING
+"""
+
+_INSERT_SPENDS = """
+INSERT INTO spends (incarnation, seq, units, create_time)
+SELECT value ->> 0, value ->> 1, value -> 2, :time
+FROM json_each(:spends) WHERE true
+ON CONFLICT DO NOTHING
+"""
+
+_SPENT = """
+SELECT sku, sum(units) FROM (
+    SELECT sku, units FROM spend_totals WHERE incarnation = :incarnation
+    UNION ALL
+    SELECT u.key, u.value FROM spends s, json_each(s.units) u
+    WHERE s.incarnation = :incarnation
+      AND s.seq > coalesce((SELECT through FROM spend_roll_ups WHERE incarnation = :incarnation), 0)
+) GROUP BY sku
+"""
+
+_SOLD = """
+SELECT sku, sum(units) FROM (
+    SELECT sku, units FROM spend_totals WHERE sku IN (SELECT value FROM json_each(:skus))
+    UNION ALL
+    SELECT u.key, u.value
+    FROM spend_roll_ups r
+    CROSS JOIN spends s ON s.incarnation = r.incarnation AND s.seq > r.through
+    CROSS JOIN json_each(s.units) u
+    WHERE u.key IN (SELECT value FROM json_each(:skus))
+) GROUP BY sku
+"""
+
+_ALL_SPENDS = """
+SELECT s.incarnation, u.key, sum(u.value) FROM spends s, json_each(s.units) u GROUP BY s.incarnation, u.key
+"""
+
+# The last row before the first gap.
+_ROLL_UP_UNTIL = """
+SELECT max(seq) FROM (
+    SELECT seq, row_number() OVER (ORDER BY seq) AS place FROM spends WHERE incarnation = :incarnation AND seq > :before
+) WHERE seq = :before + place
+"""
+
+_ADD_TO_TOTALS = """
+INSERT INTO spend_totals (incarnation, sku, units)
+SELECT :incarnation, u.key, sum(u.value) FROM spends s, json_each(s.units) u
+WHERE s.incarnation = :incarnation AND s.seq > :before AND s.seq <= :until
+GROUP BY u.key
+ON CONFLICT (incarnation, sku) DO UPDATE SET units = units + excluded.units
+"""
+
+
+def _commit(batch: Batch, connection: sqlite3.Connection) -> None:
+    time = _microseconds(batch.create_time)
+    if batch.spends and (refusal := _fenced(batch, connection)):
+        raise _Refused(lambda _: refusal)
+    if batch.orders:
+        orders = {"orders": _order_rows(batch.orders), "state": OrderState.CREATED, "time": time}
+        if connection.execute(_INSERT_ORDERS, orders).rowcount < len(batch.orders):
+            raise _Refused(partial(_existing, batch))
+    if batch.spends:
+        rows = [(str(spend.incarnation), spend.seq, dict(spend.units)) for spend in batch.spends]
+        if connection.execute(_INSERT_SPENDS, {"spends": _encode(rows), "time": time}).rowcount < len(rows):
+            raise _Refused(partial(_closed, batch))
+    if batch.event_count:
+        connection.execute(
+            "INSERT INTO outbox (create_time, event_count, events) VALUES (?, ?, ?)",
+            (time, batch.event_count, batch.events),
+        )
+
+
+def _order_rows(orders: Sequence[NewOrder]) -> str:
+    """As JSON, sorted by id: neighbours in the tree are written together."""
+    rows = (
+        f'["{order_id}",{_encode(customer_id)},{encode_lines(lines)}]'
+        for order_id, customer_id, lines in sorted(orders)
+    )
+    return f"[{','.join(rows)}]"
+
+
+def _fenced(batch: Batch, connection: sqlite3.Connection) -> IncarnationsFenced | None:
+    asked = {spend.incarnation for spend in batch.spends}
+    rows = connection.execute(
+        "SELECT incarnation FROM incarnations WHERE NOT fenced AND incarnation IN (SELECT value FROM json_each(?))",
+        (_encode([str(incarnation) for incarnation in asked]),),
+    )
+    fenced = frozenset(asked.difference([UUID(row[0]) for row in rows]))
+    return IncarnationsFenced(fenced) if fenced else None
+
+
+def _existing(batch: Batch, connection: sqlite3.Connection) -> OrdersExist:
+    orders = _find_orders([order.order_id for order in batch.orders], connection)
+    if not orders:
+        raise ValueError("the batch names an order id twice")
+    return OrdersExist(orders)
+
+
+def _closed(batch: Batch, connection: sqlite3.Connection) -> ReservationsClosed:
+    sold: dict[ReservationKey, Mapping[str, int]] = {}
+    for spend in batch.spends:
+        row = connection.execute(
+            "SELECT units FROM spends WHERE incarnation = ? AND seq = ?", (str(spend.incarnation), spend.seq)
+        ).fetchone()
+        if row:
+            sold[spend.incarnation, spend.seq] = json.loads(row[0])
+    if not sold:
+        raise ValueError("the batch names a reservation twice")
+    return ReservationsClosed(sold)
+
+
+def _register(name: str, incarnation: UUID, start_time: int, connection: sqlite3.Connection) -> Sequence[UUID]:
+    row = connection.execute("SELECT fenced FROM incarnations WHERE incarnation = ?", (str(incarnation),)).fetchone()
+    if row and row[0]:
+        raise IncarnationFenced(incarnation)
+    connection.execute(
+        "UPDATE incarnations SET fenced = 1 WHERE name = ? AND incarnation <> ?", (name, str(incarnation))
+    )
+    connection.execute(
+        "INSERT INTO incarnations (incarnation, name, start_time) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
+        (str(incarnation), name, start_time),
+    )
+    connection.execute("INSERT INTO spend_roll_ups VALUES (?, 0) ON CONFLICT DO NOTHING", (str(incarnation),))
+    rows = connection.execute(
+        "SELECT incarnation FROM incarnations WHERE name = ? AND fenced ORDER BY start_time", (name,)
+    )
+    return [UUID(row[0]) for row in rows]
+
+
+def _close_reservations(
+    incarnation: UUID, seqs: Sequence[int], time: int, connection: sqlite3.Connection
+) -> Mapping[int, Mapping[str, int]]:
+    arguments = {"incarnation": str(incarnation), "seqs": _encode(list(seqs)), "time": time}
+    connection.execute(
+        "INSERT INTO spends SELECT :incarnation, value, '{}', :time FROM json_each(:seqs) WHERE true"
+        " ON CONFLICT DO NOTHING",
+        arguments,
+    )
+    rows = connection.execute(
+        "SELECT seq, units FROM spends"
+        " WHERE incarnation = :incarnation AND seq IN (SELECT value FROM json_each(:seqs))",
+        arguments,
+    )
+    return {seq: json.loads(units) for seq, units in rows}
+
+
+def _roll_up(incarnation: str, connection: sqlite3.Connection) -> int:
+    row = connection.execute("SELECT through FROM spend_roll_ups WHERE incarnation = ?", (incarnation,)).fetchone()
+    if row is None:
+        return 0
+    before: int = row[0]
+    until = connection.execute(_ROLL_UP_UNTIL, {"incarnation": incarnation, "before": before}).fetchone()[0]
+    if until is None:
+        return 0
+    connection.execute(_ADD_TO_TOTALS, {"incarnation": incarnation, "before": before, "until": until})
+    connection.execute("UPDATE spend_roll_ups SET through = ? WHERE incarnation = ?", (until, incarnation))
+    return int(until) - before
+
+
+def _find_orders(order_ids: Sequence[str], connection: sqlite3.Connection) -> Mapping[str, Order]:
+    query = f"SELECT {_ORDER_COLUMNS} FROM orders WHERE order_id IN (SELECT value FROM json_each(?))"  # noqa: S608
+    orders = _orders(query, (_encode(list(order_ids)),), connection)
+    return {order.order_id: order for order in orders}
+
+
+def _orders(query: str, arguments: tuple[Any, ...], connection: sqlite3.Connection) -> Sequence[Order]:
+    return [_order(row) for row in connection.execute(query, arguments)]
+
+
+def _outbox_rows(after: int, limit: int, connection: sqlite3.Connection) -> Sequence[OutboxRow]:
+    rows = connection.execute(
+        "SELECT number, create_time, events, event_count FROM outbox WHERE number > ? ORDER BY number LIMIT ?",
+        (after, limit),
+    )
+    return [OutboxRow(number, _time(time), events, event_count) for number, time, events, event_count in rows]
+
+
+def _order(row: tuple[Any, ...]) -> Order:
+    order_id, customer_id, lines, state, create_time, update_time, version = row
+    return Order(
+        order_id, customer_id, decode_lines(lines), OrderState(state), _time(create_time), _time(update_time), version
+    )
+
+
+def _microseconds(time: datetime) -> int:
+    """Whole numbers all the way: a float of seconds has no room for them."""
+    return (time - _EPOCH) // _MICROSECOND
+
+
+def _time(microseconds: int) -> datetime:
+    return _EPOCH + timedelta(microseconds=microseconds)
+
+
+async def _reaching(answer: Awaitable[T]) -> T:
+    try:
+        return await answer
+    except SqliteUnavailable as error:
+        raise JournalUnreachable(str(error), outcome_unknown=error.outcome_unknown) from error
