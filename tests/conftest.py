@@ -1,0 +1,44 @@
+"""The real servers, each started when the first test asks for it, unless SLUICE_TEST_* points at a running one."""
+
+import os
+from collections.abc import Iterator
+
+import pytest
+
+from tests.servers import make_cassandra, make_kafka, make_postgres, running, server_directory
+
+
+@pytest.fixture(scope="session")
+def postgres_url() -> Iterator[str]:
+    """`postgresql://...` of a database whose role may create and drop databases and schemas."""
+    if given := os.environ.get("SLUICE_TEST_POSTGRES_URL"):
+        yield given
+        return
+    with server_directory() as directory:
+        process, url = make_postgres(directory)
+        with running(process):
+            yield url
+
+
+@pytest.fixture(scope="session")
+def cassandra_contact_points() -> Iterator[str]:
+    """`host:port`, comma separated when there are several; the form of SLUICE_CASSANDRA."""
+    if given := os.environ.get("SLUICE_TEST_CASSANDRA"):
+        yield given
+        return
+    with server_directory() as directory:
+        process, contact_points = make_cassandra(directory)
+        with running(process):
+            yield contact_points
+
+
+@pytest.fixture(scope="session")
+def kafka_bootstrap() -> Iterator[str]:
+    """`host:port`, the form of SLUICE_KAFKA. Topics are not made automatically."""
+    if given := os.environ.get("SLUICE_TEST_KAFKA"):
+        yield given
+        return
+    with server_directory() as directory:
+        process, bootstrap = make_kafka(directory)
+        with running(process):
+            yield bootstrap
