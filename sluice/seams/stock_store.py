@@ -12,15 +12,26 @@ from uuid import UUID
 from sluice.model import StockPolicy
 
 
+class Row(NamedTuple):
+    """What a restock's or an incarnation's row holds. `version` counts the writes to the row and never goes back.
+
+    Units alone are no guard: a row may come back to a value that it had (give back 3, take 3), and a late copy of an
+    old "give back" would then apply again and release units that are being sold.
+    """
+
+    units: int
+    version: int
+
+
 class Applied(NamedTuple):
     """The conditional write took effect."""
 
 
 class Refused(NamedTuple):
-    """The condition did not hold. What the rows said at that moment; `units` is None if there is no such row."""
+    """The condition did not hold. What the rows said at that moment; `row` is None if there is no such row."""
 
     available: int
-    units: int | None
+    row: Row | None
 
 
 class NoSuchSku(NamedTuple):
@@ -39,13 +50,13 @@ class Consistency(Enum):
 
 
 class Ledger(NamedTuple):
-    """All rows of one SKU as one read saw them. `restocks` by restock id, `units` by incarnation."""
+    """All rows of one SKU as one read saw them. `restocks` by restock id, `held` by incarnation."""
 
     sku: str
     policy: StockPolicy
     available: int
     restocks: Mapping[UUID, int]
-    units: Mapping[UUID, int]
+    held: Mapping[UUID, Row]
 
 
 class SkuSummary(NamedTuple):
@@ -71,18 +82,19 @@ class StockStore(Protocol):
         ...
 
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
-        """Adds `units` under `restock_id` if that row is not there. `Refused.units` is what the row holds."""
+        """Adds `units` under `restock_id` if that row is not there. `Refused.row` is what is there."""
         ...
 
-    async def take(self, sku: str, incarnation: UUID, before: int | None, count: int) -> WriteOutcome:
-        """Moves `count` units from available to the incarnation's row, if the row holds `before` (None: no row) and
-        `available >= count`. A negative `count` gives back; it needs `before + count >= 0`, which the caller sees to.
+    async def take(self, sku: str, incarnation: UUID, before: Row | None, count: int) -> WriteOutcome:
+        """Moves `count` units from available to the incarnation's row, if the row is `before` (None: no row) and
+        `available >= count`. A negative `count` gives back; it needs `before.units + count >= 0`, which the caller
+        sees to. The row becomes `(before.units + count, before.version + 1)`; a first take makes version 1.
         """
         ...
 
-    async def fold(self, sku: str, incarnation: UUID, before: int, sold: int) -> WriteOutcome:
-        """Shrinks a fenced incarnation's row from `before` to what it sold and returns the rest to available. May be
-        repeated at any time, and must be: a late write of a zombie may strand units again.
+    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
+        """Shrinks a fenced incarnation's row from `before` to what it sold, raises its version and returns the rest to
+        available. May be repeated at any time, and must be: a late write of a zombie may strand units again.
         """
         ...
 
