@@ -5,6 +5,7 @@ import contextlib
 import time
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import partial
 
 import structlog
 from grpc_channelz.v1 import channelz
@@ -66,9 +67,9 @@ async def serve_front(
         if links.all_away():
             raise ConnectionError(KEEPERS_PROBE_MESSAGE)
 
-    journal_reach = Reachability("journal", journal.ping, lambda: health.changed())
-    store_reach = Reachability("stock store", store.ping, lambda: health.changed())
-    keepers_reach = Reachability("stock servers", probe_keepers, lambda: health.changed())
+    journal_reach = Reachability("journal", journal.ping)
+    store_reach = Reachability("stock store", store.ping)
+    keepers_reach = Reachability("stock servers", probe_keepers)
     order_needs = (journal_reach, keepers_reach, store_reach)
     health = Health(
         server,
@@ -118,6 +119,10 @@ async def serve_front(
 
 
 LOOP_LAG_INTERVAL_S = 0.25
+
+
+def _away(reach: Reachability) -> float:
+    return float(reach.away)
 
 
 async def measure_loop_lag(registry: CollectorRegistry) -> None:

@@ -77,7 +77,7 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
     metrics.gauge(registry, "sluice_stockd_in_doubt_units", "units granted and not settled", engine.units_in_doubt)
     metrics.gauge(registry, "sluice_stockd_open_reservations", "reservations not settled", engine.open_reservations)
     server = rpc_server.new_server()
-    store_reach = Reachability("stock store", store.ping, lambda: health.changed())
+    store_reach = Reachability("stock store", store.ping)
     health = Health(server, {"": (store_reach,), SERVICE_NAME: (store_reach,)})
     server.add_generic_rpc_handlers((keeper_service(engine),))
     channelz.add_channelz_servicer(server)

@@ -17,18 +17,18 @@ _log = structlog.get_logger(__name__)
 class Reachability:
     """One dependency. `probe` returns if it answers and raises if not."""
 
-    def __init__(self, name: str, probe: Callable[[], Awaitable[None]], on_change: Callable[[], None]) -> None:
+    def __init__(self, name: str, probe: Callable[[], Awaitable[None]]) -> None:
         self.name = name
         self.away = False
+        self.on_change: Callable[[], None] = lambda: None
         self._probe = probe
-        self._on_change = on_change
 
     def mark_away(self, reason: str) -> None:
         """Somebody found it away. The next probe that succeeds takes this back."""
         if not self.away:
             self.away = True
             _log.warning("dependency is away", dependency=self.name, reason=reason)
-            self._on_change()
+            self.on_change()
 
     async def watch(self) -> None:
         """Probes for ever."""
@@ -46,4 +46,4 @@ class Reachability:
         if self.away:
             self.away = False
             _log.info("dependency is back", dependency=self.name)
-            self._on_change()
+            self.on_change()

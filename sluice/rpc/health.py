@@ -17,10 +17,9 @@ class Health:
         self._needs = needs
         self._draining = False
         self._changed = asyncio.Event()
+        for need in {need for needed in needs.values() for need in needed}:
+            need.on_change = self._changed.set
         health_pb2_grpc.add_HealthServicer_to_server(self._servicer, server)
-
-    def changed(self) -> None:
-        self._changed.set()
 
     async def publish(self) -> None:
         """Keeps the answers true, for ever."""

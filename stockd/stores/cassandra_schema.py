@@ -1,0 +1,37 @@
+"""Keyspace and tables. The ledger may only be written by conditional writes, whoever writes it."""
+
+TABLES = ("stock", "holders")
+
+_KEYSPACE = """
+CREATE KEYSPACE IF NOT EXISTS {keyspace}
+WITH replication = {{'class': 'NetworkTopologyStrategy', '{local_dc}': {replication_factor}}}
+"""
+
+# kind 0: a restock by its id; kind 1: what an incarnation holds. Every write of a row raises its version.
+# A time to live would let the stock itself expire. The ten days of gc_grace also keep the state of old Paxos rounds,
+# without which a late round could not be told from a new one. Rows are rewritten in place all the time: levels (L4)
+# keep a read to a few files.
+_STOCK = """
+CREATE TABLE IF NOT EXISTS {keyspace}.stock (
+    sku text, kind tinyint, id uuid,
+    available bigint STATIC, policy text STATIC,
+    units bigint, version bigint,
+    PRIMARY KEY (sku, kind, id)
+) WITH default_time_to_live = 0 AND gc_grace_seconds = 864000
+  AND compaction = {{'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'L4'}}
+"""
+
+_HOLDERS = """
+CREATE TABLE IF NOT EXISTS {keyspace}.holders (
+    incarnation uuid, sku text,
+    PRIMARY KEY (incarnation, sku)
+) WITH compaction = {{'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'L4'}}
+"""
+
+
+def create_statements(keyspace: str, replication_factor: int, local_dc: str) -> list[str]:
+    """In the order in which they must run. What exists stays as it is, its replication too."""
+    return [
+        statement.format(keyspace=keyspace, replication_factor=replication_factor, local_dc=local_dc)
+        for statement in (_KEYSPACE, _STOCK, _HOLDERS)
+    ]

@@ -1,0 +1,184 @@
+"""The ledger in the SQLite file of an embedded gateway, where it shares the writer and its fsync with the journal."""
+
+import sqlite3
+from collections.abc import Callable, Sequence
+from typing import Self, TypeVar
+from uuid import UUID
+
+from sluice.errors import StoreUnreachable
+from sluice.model import StockPolicy
+from sluice.seams.stock_store import (
+    Applied,
+    Consistency,
+    Ledger,
+    NoSuchSku,
+    Refused,
+    Row,
+    SkuPage,
+    SkuSummary,
+    WriteOutcome,
+)
+from sluice.sqlite_file import SqliteFile, SqliteUnavailable
+
+T = TypeVar("T")
+
+_RESTOCK = 0
+_TAKEN = 1
+
+_TABLES = (
+    """
+    CREATE TABLE IF NOT EXISTS stock (
+        sku TEXT NOT NULL PRIMARY KEY,
+        policy INTEGER NOT NULL,
+        available INTEGER NOT NULL CHECK (available >= 0)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS stock_units (
+        sku TEXT NOT NULL REFERENCES stock,
+        kind INTEGER NOT NULL,
+        id BLOB NOT NULL,
+        units INTEGER NOT NULL CHECK (units >= 0),
+        version INTEGER NOT NULL,
+        PRIMARY KEY (sku, kind, id)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS stock_holders (
+        incarnation BLOB NOT NULL,
+        sku TEXT NOT NULL,
+        PRIMARY KEY (incarnation, sku)
+    ) STRICT, WITHOUT ROWID
+    """,
+)
+
+
+class SqliteStore:
+    """See `sluice.seams.stock_store.StockStore`. Pages are in the order of the SKUs' bytes."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    @classmethod
+    async def open(cls, file: SqliteFile) -> Self:
+        """Makes the tables if they are not there. The file stays the caller's. Raises StoreUnreachable."""
+        store = cls(file)
+        if not file.read_only:
+            await store._write(_make_tables)
+        return store
+
+    async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
+        def create(connection: sqlite3.Connection) -> StockPolicy | None:
+            existing = connection.execute("SELECT policy FROM stock WHERE sku = ?", (sku,)).fetchone()
+            if existing is not None:
+                return StockPolicy(existing[0])
+            connection.execute("INSERT INTO stock (sku, policy, available) VALUES (?, ?, 0)", (sku, policy))
+            return None
+
+        return await self._write(create)
+
+    async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
+        return await self._move(sku, _RESTOCK, restock_id, added=units, floor=0, before=None, units=units)
+
+    async def take(self, sku: str, incarnation: UUID, before: Row | None, count: int) -> WriteOutcome:
+        units = (before.units if before else 0) + count
+        return await self._move(sku, _TAKEN, incarnation, added=-count, floor=count, before=before, units=units)
+
+    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
+        added = before.units - sold
+        return await self._move(sku, _TAKEN, incarnation, added=added, floor=0, before=before, units=sold)
+
+    async def note_holder(self, incarnation: UUID, sku: str) -> None:
+        def note(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO stock_holders (incarnation, sku) VALUES (?, ?) ON CONFLICT DO NOTHING",
+                (incarnation.bytes, sku),
+            )
+
+        await self._write(note)
+
+    async def skus_noted(self, incarnation: UUID) -> Sequence[str]:
+        def read(connection: sqlite3.Connection) -> list[str]:
+            found = connection.execute("SELECT sku FROM stock_holders WHERE incarnation = ?", (incarnation.bytes,))
+            return [sku for (sku,) in found]
+
+        return await self._read(read)
+
+    async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
+        del consistency  # there is one copy
+
+        def read(connection: sqlite3.Connection) -> Ledger | None:
+            head = connection.execute("SELECT policy, available FROM stock WHERE sku = ?", (sku,)).fetchone()
+            if head is None:
+                return None
+            rows = connection.execute(
+                "SELECT kind, id, units, version FROM stock_units WHERE sku = ?", (sku,)
+            ).fetchall()
+            restocks = {UUID(bytes=row_id): units for kind, row_id, units, _ in rows if kind == _RESTOCK}
+            held = {UUID(bytes=row_id): Row(units, version) for kind, row_id, units, version in rows if kind == _TAKEN}
+            return Ledger(sku, StockPolicy(head[0]), head[1], restocks, held)
+
+        return await self._read(read)
+
+    async def list_skus(self, after: str | None, limit: int) -> SkuPage:
+        def read(connection: sqlite3.Connection) -> list[SkuSummary]:
+            found = connection.execute(
+                "SELECT sku, policy, available FROM stock WHERE sku > ? ORDER BY sku LIMIT ?",
+                (after or "", limit + 1),  # no SKU is empty; one more tells whether a page follows
+            )
+            return [SkuSummary(sku, StockPolicy(policy), available) for sku, policy, available in found]
+
+        skus = await self._read(read)
+        return SkuPage(skus[:limit], skus[limit - 1].sku if len(skus) > limit else None)
+
+    async def ping(self) -> None:
+        await self._write(_nothing)
+
+    async def close(self) -> None:
+        """Does nothing: the journal may still need the file, which belongs to whoever opened it."""
+
+    async def _move(
+        self, sku: str, kind: int, row_id: UUID, *, added: int, floor: int, before: Row | None, units: int
+    ) -> WriteOutcome:
+        def move(connection: sqlite3.Connection) -> WriteOutcome:
+            found = connection.execute(
+                "SELECT available, units, version FROM stock LEFT JOIN stock_units"
+                " ON stock_units.sku = stock.sku AND kind = ? AND id = ? WHERE stock.sku = ?",
+                (kind, row_id.bytes, sku),
+            ).fetchone()
+            if found is None:
+                return NoSuchSku()
+            available, *columns = found
+            row = None if columns[0] is None else Row(*columns)
+            if available < floor or row != before:
+                return Refused(available, row)
+            connection.execute("UPDATE stock SET available = available + ? WHERE sku = ?", (added, sku))
+            connection.execute(
+                "INSERT INTO stock_units (sku, kind, id, units, version) VALUES (?, ?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET units = excluded.units, version = excluded.version",
+                (sku, kind, row_id.bytes, units, (before.version if before else 0) + 1),
+            )
+            return Applied()
+
+        return await self._write(move)
+
+    async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self._file.write(function)
+        except SqliteUnavailable as error:
+            raise StoreUnreachable(str(error), outcome_unknown=error.outcome_unknown) from error
+
+    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
+        try:
+            return await self._file.read(function)
+        except SqliteUnavailable as error:
+            raise StoreUnreachable(str(error)) from error
+
+
+def _make_tables(connection: sqlite3.Connection) -> None:
+    for table in _TABLES:
+        connection.execute(table)
+
+
+def _nothing(connection: sqlite3.Connection) -> None:
+    del connection
