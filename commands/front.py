@@ -95,9 +95,7 @@ async def serve_front(
     metrics.gauge(registry, "sluice_gateway_orders_in_flight", "orders being decided", lambda: placing.orders_in_flight)
     for reach in order_needs:
         name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
-        metrics.gauge(
-            registry, name, f"1 while the {reach.name} does not answer", lambda reach=reach: float(reach.away)
-        )
+        metrics.gauge(registry, name, f"1 while the {reach.name} does not answer", partial(_away, reach))
     server.add_generic_rpc_handlers((orders.handler(), stock.handler()))
     reflection.enable_server_reflection(REFLECTED_SERVICES, server)
     channelz.add_channelz_servicer(server)

@@ -1,7 +1,8 @@
 """gRPC servers: options with their reasons, and handlers that never leak an exception's text to a client."""
 
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
-from typing import Any
+from operator import methodcaller
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
@@ -26,9 +27,12 @@ SERVER_OPTIONS: Sequence[tuple[str, Any]] = (
     ("grpc.keepalive_permit_without_calls", 1),
 )
 
-Handler = grpc.RpcMethodHandler[Any, Any]
+Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 UnaryHandler = Callable[[Any, Any], Awaitable[Message]]
 StreamHandler = Callable[[AsyncIterator[Any], Any], AsyncIterator[Message]]
+
+SERIALIZE = methodcaller("SerializeToString")
+"""Of whatever message it is given: `Message.SerializeToString` itself is abstract."""
 
 _log = structlog.get_logger(__name__)
 
@@ -49,7 +53,7 @@ def unary(handler: UnaryHandler, request_type: type[Message]) -> Handler:
     return grpc.unary_unary_rpc_method_handler(
         answer,
         request_deserializer=request_type.FromString,
-        response_serializer=Message.SerializeToString,
+        response_serializer=SERIALIZE,
     )
 
 
@@ -69,7 +73,7 @@ def stream(handler: StreamHandler, request_type: type[Message]) -> Handler:
     return grpc.stream_stream_rpc_method_handler(
         answer,
         request_deserializer=request_type.FromString,
-        response_serializer=Message.SerializeToString,
+        response_serializer=SERIALIZE,
     )
 
 

@@ -1,0 +1,77 @@
+"""Calls from the command line: one channel, clear words when something goes wrong, JSON on request."""
+
+import asyncio
+import json
+import sys
+from collections.abc import Callable, Coroutine
+from typing import Annotated, Any
+
+import grpc
+import typer
+from google.protobuf.json_format import MessageToDict
+from google.protobuf.message import Message
+from rich.console import Console
+from rich.table import Table
+
+from sluice.rpc.channel import open_channel
+from sluice.rpc.failure import reason_of
+from sluice.rpc.server import SERIALIZE
+
+DEFAULT_ENDPOINT = "127.0.0.1:50051"
+CALL_TIMEOUT_S = 10.0
+EXIT_REFUSED = 1
+
+Endpoint = Annotated[str, typer.Option(envvar="SLUICE_ENDPOINT", help="host:port of a gateway")]
+AsJson = Annotated[bool, typer.Option("--json", help="one JSON object instead of text")]
+
+
+def call(endpoint: str, method: str, request: Message, response_type: type[Message]) -> Any:
+    """One unary call; on failure says code, reason and message on standard error and exits with 1."""
+
+    async def work() -> Any:
+        async with open_channel(endpoint) as channel:
+            send: Callable[..., Any] = channel.unary_unary(
+                method, request_serializer=SERIALIZE, response_deserializer=response_type.FromString
+            )
+            return await send(request, timeout=CALL_TIMEOUT_S)
+
+    return run_calls(work())
+
+
+def run_calls(work: Coroutine[Any, Any, Any]) -> Any:
+    try:
+        return asyncio.run(work)
+    except grpc.aio.AioRpcError as error:
+        reason = reason_of(error)
+        sys.stderr.write(f"{error.code().name}{f' / {reason}' if reason else ''}: {error.details()}\n")
+        raise typer.Exit(EXIT_REFUSED) from None
+
+
+def show(message: Message, *, as_json: bool) -> None:
+    """Prints a message: as JSON with every field, or as a table of its top-level fields."""
+    fields = MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+    if as_json:
+        sys.stdout.write(json.dumps(fields) + "\n")
+        return
+    table = Table(show_header=False)
+    for name, value in fields.items():
+        table.add_row(name, json.dumps(value) if isinstance(value, dict | list) else str(value))
+    Console().print(table)
+
+
+def show_rows(messages: list[Any], *, as_json: bool) -> None:
+    rows = [
+        MessageToDict(message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True)
+        for message in messages
+    ]
+    if as_json:
+        for row in rows:
+            sys.stdout.write(json.dumps(row) + "\n")
+        return
+    if not rows:
+        Console().print("none")
+        return
+    table = Table(*rows[0])
+    for row in rows:
+        table.add_row(*(json.dumps(value) if isinstance(value, dict | list) else str(value) for value in row.values()))
+    Console().print(table)

@@ -1,0 +1,40 @@
+"""`sluice health`: whether a gateway or a stock server says that it is serving. For container health checks."""
+
+import asyncio
+import sys
+from typing import Annotated
+
+import grpc
+import typer
+from grpc_health.v1 import health_pb2
+
+from commands.calling import DEFAULT_ENDPOINT, Endpoint
+from sluice.rpc.channel import open_channel
+
+TIMEOUT_S = 2.0
+EXIT_NOT_SERVING = 1
+
+
+def health(
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    service: Annotated[str, typer.Option(help="one service; empty: the whole process")] = "",
+) -> None:
+    """Says SERVING and exits with 0, or says what else and exits with 1."""
+    answer = asyncio.run(_check(endpoint, service))
+    sys.stdout.write(answer + "\n")
+    if answer != "SERVING":
+        raise typer.Exit(EXIT_NOT_SERVING)
+
+
+async def _check(endpoint: str, service: str) -> str:
+    async with open_channel(endpoint) as channel:
+        check = channel.unary_unary(
+            "/grpc.health.v1.Health/Check",
+            request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
+            response_deserializer=health_pb2.HealthCheckResponse.FromString,
+        )
+        try:
+            response = await check(health_pb2.HealthCheckRequest(service=service), timeout=TIMEOUT_S)
+        except grpc.aio.AioRpcError as error:
+            return f"{error.code().name}: {error.details()}"
+        return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))

@@ -1,0 +1,53 @@
+"""`sluice`: one command for every role and for the people who run a sale."""
+
+import typer
+
+from commands import demo, health, order, stock
+from commands.options import with_settings
+from sluice.settings import EmbeddedSettings, GatewaySettings, StockdSettings
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+
+
+# Each role's parts are imported when it runs: a relay needs no Cassandra driver in memory.
+
+
+@app.command()
+@with_settings(EmbeddedSettings)
+def serve(settings: EmbeddedSettings) -> None:
+    """Everything in one process on SQLite files: no other server, durable, exact."""
+    from commands import serve as role  # noqa: PLC0415
+
+    role.run(settings)
+
+
+@app.command()
+@with_settings(GatewaySettings)
+def gateway(settings: GatewaySettings) -> None:
+    """The front door of a cluster. Stateless: run any number."""
+    from commands import gateway as role  # noqa: PLC0415
+
+    role.run(settings)
+
+
+@app.command()
+@with_settings(StockdSettings)
+def stockd(settings: StockdSettings) -> None:
+    """One stock server, with a stable name."""
+    from commands import stockd as role  # noqa: PLC0415
+
+    role.run(settings)
+
+
+app.command(name="demo")(demo.demo)
+app.command(name="health")(health.health)
+app.add_typer(stock.app, name="stock")
+app.add_typer(order.app, name="order")
+
+
+def main() -> None:
+    app()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""`sluice order …`: place orders and look at them."""
+
+from typing import Annotated
+
+import typer
+
+from commands.calling import DEFAULT_ENDPOINT, AsJson, Endpoint, call, show, show_rows
+from commands.order_ids import new_order_id
+from sluice._gen.orders.v1 import orders_pb2
+
+SERVICE = "/sluice.orders.v1.OrderService/"
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+
+@app.command()
+def place(
+    lines: Annotated[list[str], typer.Argument(help="SKU or SKU=quantity, one or more")],
+    customer: Annotated[str, typer.Option(help="who buys")] = "cli",
+    order_id: Annotated[str, typer.Option(help="UUID of the order; give the same one to repeat safely")] = "",
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    as_json: AsJson = False,
+) -> None:
+    """Places one order."""
+    request = orders_pb2.PlaceOrderRequest(
+        order_id=order_id or new_order_id(), customer_id=customer, lines=[_line(text) for text in lines]
+    )
+    show(call(endpoint, SERVICE + "PlaceOrder", request, orders_pb2.PlaceOrderResponse), as_json=as_json)
+
+
+@app.command()
+def get(order_id: str, endpoint: Endpoint = DEFAULT_ENDPOINT, as_json: AsJson = False) -> None:
+    """One order."""
+    request = orders_pb2.GetOrderRequest(order_id=order_id)
+    show(call(endpoint, SERVICE + "GetOrder", request, orders_pb2.GetOrderResponse), as_json=as_json)
+
+
+@app.command(name="list")
+def list_orders(
+    customer: Annotated[str, typer.Option(help="only this customer's")] = "",
+    limit: Annotated[int, typer.Option(min=1, max=1000)] = 50,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    as_json: AsJson = False,
+) -> None:
+    """Orders by descending id."""
+    request = orders_pb2.ListOrdersRequest(customer_id=customer, page_size=limit)
+    page = call(endpoint, SERVICE + "ListOrders", request, orders_pb2.ListOrdersResponse)
+    show_rows(list(page.orders), as_json=as_json)
+
+
+def _line(text: str) -> orders_pb2.OrderLine:
+    sku, separator, quantity = text.rpartition("=")
+    if not separator:
+        return orders_pb2.OrderLine(sku=text, quantity=1)
+    if not quantity.isdigit():
+        raise typer.BadParameter(f"{text!r} is not SKU or SKU=quantity", param_hint="LINES")
+    return orders_pb2.OrderLine(sku=sku, quantity=int(quantity))

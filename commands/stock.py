@@ -1,0 +1,67 @@
+"""`sluice stock …`: what there is to sell."""
+
+from typing import Annotated
+from uuid import uuid4
+
+import typer
+
+from commands.calling import DEFAULT_ENDPOINT, AsJson, Endpoint, call, show, show_rows
+from sluice._gen.stock.v1 import stock_pb2
+from sluice.seams.stock_store import Consistency
+
+SERVICE = "/sluice.stock.v1.StockService/"
+PAGE_SIZE = 1_000
+
+app = typer.Typer(no_args_is_help=True, help=__doc__)
+
+
+@app.command()
+def create(
+    sku: str,
+    units: Annotated[int, typer.Argument(min=0)],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    as_json: AsJson = False,
+) -> None:
+    """Creates a SKU with its first units. The same again changes nothing."""
+    request = stock_pb2.CreateSkuRequest(sku=sku, units=units)
+    show(call(endpoint, SERVICE + "CreateSku", request, stock_pb2.CreateSkuResponse), as_json=as_json)
+
+
+@app.command()
+def restock(
+    sku: str,
+    units: Annotated[int, typer.Argument(min=1)],
+    restock_id: Annotated[str, typer.Option(help="UUID of this delivery; give the same one to repeat safely")] = "",
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    as_json: AsJson = False,
+) -> None:
+    """Adds units."""
+    request = stock_pb2.RestockRequest(sku=sku, units=units, restock_id=restock_id or str(uuid4()))
+    show(call(endpoint, SERVICE + "Restock", request, stock_pb2.RestockResponse), as_json=as_json)
+
+
+@app.command()
+def get(
+    sku: str,
+    consistency: Annotated[Consistency, typer.Option(help="how fresh the answer must be")] = Consistency.QUORUM,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    as_json: AsJson = False,
+) -> None:
+    """What is available, in escrow and sold, with the bounds."""
+    request = stock_pb2.GetStockRequest(sku=sku, consistency=f"CONSISTENCY_{consistency.name}")
+    show(call(endpoint, SERVICE + "GetStock", request, stock_pb2.GetStockResponse), as_json=as_json)
+
+
+@app.command(name="list")
+def list_skus(endpoint: Endpoint = DEFAULT_ENDPOINT, as_json: AsJson = False) -> None:
+    """All SKUs."""
+    token = ""
+    rows = []
+    while True:
+        request = stock_pb2.ListSkusRequest(page_size=PAGE_SIZE, page_token=token)
+        page = call(endpoint, SERVICE + "ListSkus", request, stock_pb2.ListSkusResponse)
+        rows += page.skus
+        token = page.next_page_token
+        if not token:
+            break
+    show_rows(rows, as_json=as_json)
