@@ -257,3 +257,11 @@ async def test_several_that_open_at_once_make_one_schema(server: Server) -> None
             assert await store.read(sku, Consistency.STRONG) is not None
     finally:
         await asyncio.gather(*(store.close() for store in opened))
+
+
+async def test_a_closed_store_says_that_nothing_was_sent(server: Server) -> None:
+    store = await CassandraStore.open(server.contact_points, "outage", 1, "datacenter1")
+    await store.close()
+    for _ in range(MAX_IN_FLIGHT + 1):  # more than there are places: each is free again
+        told = await unreachable_in_time(lambda: store.take("any", UUID(int=3), None, 1))
+        assert not told.outcome_unknown

@@ -12,7 +12,6 @@ from hypothesis.stateful import (
     Bundle,
     MultipleResults,
     RuleBasedStateMachine,
-    consumes,
     initialize,
     invariant,
     multiple,
@@ -29,11 +28,14 @@ from stockd.stores.sqlite import SqliteStore
 from .conftest import CASSANDRA_KEYSPACE
 from .model import Fold, LedgerModel, Restock, Take, Write
 
-INCARNATIONS = tuple(UUID(int=number) for number in (1, 2, 3))
-RESTOCK_IDS = tuple(UUID(int=number) for number in (11, 12, 13))
+# Few and small, so that rows often come back to a number of units that they had.
+INCARNATIONS = (UUID(int=1), UUID(int=2))
+FIRST_RESTOCK_ID = UUID(int=10)
+RESTOCK_IDS = (UUID(int=11), UUID(int=12), UUID(int=13))
 
 incarnations = st.sampled_from(INCARNATIONS)
-small_counts = st.integers(1, 4)
+small_counts = st.integers(1, 2)
+at_once = st.booleans()
 
 
 class AnyOrder(RuleBasedStateMachine):
@@ -41,8 +43,7 @@ class AnyOrder(RuleBasedStateMachine):
     at any later time, and again after that, whatever became of it.
     """
 
-    unsent = Bundle("unsent")
-    sent = Bundle("sent")
+    written = Bundle("written")
 
     def __init__(self, runner: asyncio.Runner, store: StockStore) -> None:
         super().__init__()
@@ -53,34 +54,30 @@ class AnyOrder(RuleBasedStateMachine):
         self.applied: set[Write] = set()
 
     @initialize()
-    def create(self) -> None:
+    def create_with_some_stock(self) -> None:
         assert self.runner.run(self.store.create_sku(self.sku, StockPolicy.ESCROW)) is None
+        self._send(Restock(FIRST_RESTOCK_ID, 5))
 
-    @rule(target=unsent, restock_id=st.sampled_from(RESTOCK_IDS), units=st.integers(1, 9))
-    def write_a_restock(self, restock_id: UUID, units: int) -> Write:
-        return Restock(restock_id, units)
+    @rule(target=written, restock_id=st.sampled_from(RESTOCK_IDS), units=st.integers(1, 9), at_once=at_once)
+    def restock(self, restock_id: UUID, units: int, at_once: bool) -> Write:
+        return self._written(Restock(restock_id, units), at_once)
 
-    @rule(target=unsent, incarnation=incarnations, count=small_counts)
-    def write_a_take(self, incarnation: UUID, count: int) -> Write:
-        return Take(incarnation, self.model.held.get(incarnation), count)
+    @rule(target=written, incarnation=incarnations, count=small_counts, at_once=at_once)
+    def take(self, incarnation: UUID, count: int, at_once: bool) -> Write:
+        return self._written(Take(incarnation, self.model.held.get(incarnation), count), at_once)
 
-    @rule(target=unsent, incarnation=incarnations, count=small_counts)
-    def write_a_give_back(self, incarnation: UUID, count: int) -> Write | MultipleResults[Write]:
+    @rule(target=written, incarnation=incarnations, count=small_counts, at_once=at_once)
+    def give_back(self, incarnation: UUID, count: int, at_once: bool) -> Write | MultipleResults[Write]:
         row = self.model.held.get(incarnation)
-        return Take(incarnation, row, -min(count, row.units)) if row else multiple()
+        return self._written(Take(incarnation, row, -min(count, row.units)), at_once) if row else multiple()
 
-    @rule(target=unsent, incarnation=incarnations, sold=st.integers(0, 5))
-    def write_a_fold(self, incarnation: UUID, sold: int) -> Write | MultipleResults[Write]:
+    @rule(target=written, incarnation=incarnations, sold=st.integers(0, 3), at_once=at_once)
+    def fold(self, incarnation: UUID, sold: int, at_once: bool) -> Write | MultipleResults[Write]:
         row = self.model.held.get(incarnation)
-        return Fold(incarnation, row, min(sold, row.units)) if row else multiple()
+        return self._written(Fold(incarnation, row, min(sold, row.units)), at_once) if row else multiple()
 
-    @rule(target=sent, write=consumes(unsent))
-    def send(self, write: Write) -> Write:
-        self._send(write)
-        return write
-
-    @rule(write=sent)
-    def send_again(self, write: Write) -> None:
+    @rule(write=written)
+    def send_late_or_again(self, write: Write) -> None:
         self._send(write)
 
     @invariant()
@@ -89,6 +86,11 @@ class AnyOrder(RuleBasedStateMachine):
         assert model.available == sum(model.restocks.values()) - sum(row.units for row in model.held.values())
         ledger = self.runner.run(self.store.read(self.sku, Consistency.STRONG))
         assert ledger == Ledger(self.sku, StockPolicy.ESCROW, model.available, model.restocks, model.held)
+
+    def _written(self, write: Write, at_once: bool) -> Write:
+        if at_once:
+            self._send(write)
+        return write
 
     def _send(self, write: Write) -> None:
         outcome = self.runner.run(_sent(self.store, self.sku, write))
@@ -129,7 +131,7 @@ def runner() -> Iterator[asyncio.Runner]:
 def test_sqlite_does_what_the_model_does(runner: asyncio.Runner, tmp_path: Path) -> None:
     file = runner.run(SqliteFile.open(tmp_path / "stock.db"))
     try:
-        _check(runner, runner.run(SqliteStore.open(file)), examples=60)
+        _check(runner, runner.run(SqliteStore.open(file)), examples=150)
     finally:
         runner.run(file.close())
 
