@@ -45,11 +45,14 @@ class EventPublisher(Protocol):
     async def publish(self, events: Sequence[Event]) -> None:
         """Appends in the given order; returns when every event is acknowledged as durable. A key's events stay in
         order across calls that are made in order, even if they overlap. Raises LogUnreachable; then any of them may
-        have been written, and publishing the same events again is the right answer.
+        have been written, nothing of a key follows what failed, every later call raises too, and publishing the same
+        events again by another publisher, after this one is closed, is the right answer.
         """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Drops what is not acknowledged yet."""
+        ...
 
 
 class EventLog(Protocol):

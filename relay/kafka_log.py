@@ -1,0 +1,298 @@
+"""Kafka as the event log: the relay's publisher, and reading back."""
+
+import asyncio
+import contextlib
+import logging
+import threading
+import time
+import uuid
+from collections.abc import AsyncIterator, Mapping, Sequence
+
+from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+
+from relay.cloud_events import HeaderWriter, UnreadableRecord, read_event
+from relay.topics import ANSWER_LIMIT_S, partition_counts
+from sluice.errors import LogUnreachable
+from sluice.seams.event_log import TOPIC_ORDER_CREATED, Event, LoggedEvent
+from sluice.slots import slot_of, slot_of_sku
+
+POLL_S = 0.05
+"""Longest sleep of the thread that takes acknowledgements; it only delays closing."""
+
+QUEUE_FULL_PAUSE_S = 0.005
+"""The producer's queue is larger than the relay's window, so only a single huge row fills it."""
+
+QUEUE_MESSAGES = 100_000
+"""Five times what the relay lets be in flight."""
+
+QUEUE_KBYTES = 65_536
+"""20,000 events in flight of at most a few KB each; the process is to stay below 150 MB."""
+
+CLOSE_LIMIT_S = 5.0
+"""The poll thread ends within POLL_S; a longer wait would only hide that it is stuck."""
+
+CONSUME_EVENTS = 2_000
+"""Measured: 360,000 events/s at this size, and about 2 MB."""
+
+CONSUME_WAIT_S = 0.1
+"""`consume` does not hear of cancellation before this is over."""
+
+NO_LEADER_PAUSE_S = 0.05
+"""A leader is there within some 10 ms on a broker that is up."""
+
+STALL_LIMIT_S = 15.0
+"""A read that must end, and gets nothing for so long, says that Kafka is away."""
+
+_kafka_logger = logging.getLogger("sluice.kafka")
+
+
+class _Publication:
+    """One call of `publish`: done when every delivery report is in. Touched by the poll thread only, once enqueued."""
+
+    __slots__ = ("done", "error", "finished", "unreported")
+
+    def __init__(self, count: int, done: "asyncio.Future[None]", finished: "list[_Publication]") -> None:
+        self.unreported = count
+        self.done = done
+        self.error: KafkaError | None = None
+        self.finished = finished
+
+    def reported(self, error: KafkaError | None, _: Message) -> None:
+        self.unreported -= 1
+        if error is not None and self.error is None:
+            self.error = error
+        if not self.unreported:
+            self.finished.append(self)
+
+
+class KafkaPublisher:
+    """Publishes with an explicit partition. After the first failure it stays failed: events that are enqueued after a
+    lost one would stand before it on the log.
+    """
+
+    def __init__(self, bootstrap: str, partitions: Mapping[str, int]) -> None:
+        """`partitions` holds the partition count of every topic; each divides SLOT_COUNT."""
+        self._partitions = partitions
+        self._loop = asyncio.get_running_loop()
+        self._producer = Producer(
+            {
+                "bootstrap.servers": bootstrap,
+                # acks=all, and order is kept when a request is sent again.
+                "enable.idempotence": True,
+                # An event that cannot be delivered stops the producer instead of being followed by its successors.
+                # Documented not to cover delivery timeouts; there are none.
+                "enable.gapless.guarantee": True,
+                "delivery.timeout.ms": 0,
+                "linger.ms": 5,
+                "compression.type": "lz4",
+                "batch.num.messages": 10_000,
+                "queue.buffering.max.messages": QUEUE_MESSAGES,
+                "queue.buffering.max.kbytes": QUEUE_KBYTES,
+                # The backlog starts to drain this soon after a broker is back; the default is 10 s.
+                "reconnect.backoff.max.ms": 1_000,
+                "error_cb": self._client_error,
+            },
+            logger=_kafka_logger,
+        )
+        self._headers = HeaderWriter()
+        self._in_order = asyncio.Lock()
+        self._finished: list[_Publication] = []
+        self._waiting: set[asyncio.Future[None]] = set()
+        self._failure: LogUnreachable | None = None
+        self._closing = False
+        self._poll_thread = threading.Thread(target=self._poll, name="kafka-acknowledgements", daemon=True)
+        self._poll_thread.start()
+
+    async def publish(self, events: Sequence[Event]) -> None:
+        """See EventPublisher. Raises LogUnreachable; from then on every call does."""
+        if not events:
+            return
+        done = self._loop.create_future()
+        self._waiting.add(done)
+        try:
+            async with self._in_order:
+                await self._enqueue(events, _Publication(len(events), done, self._finished))
+            await done
+        finally:
+            self._waiting.discard(done)
+
+    async def _enqueue(self, events: Sequence[Event], publication: _Publication) -> None:
+        if self._failure is not None:
+            raise self._failure
+        produce = self._producer.produce
+        headers = self._headers.headers
+        on_delivery = publication.reported
+        enqueued = 0
+        try:
+            for event in events:
+                key = event.key
+                # Order ids never repeat; remembering their slots would push the SKUs out of the cache.
+                slot = slot_of(key) if event.topic == TOPIC_ORDER_CREATED else slot_of_sku(key)
+                partition = slot % self._partitions[event.topic]
+                while True:
+                    try:
+                        produce(
+                            event.topic,
+                            event.value,
+                            key,
+                            partition,
+                            on_delivery=on_delivery,
+                            headers=headers(event, slot),
+                        )
+                        break
+                    except BufferError:
+                        await asyncio.sleep(QUEUE_FULL_PAUSE_S)
+                enqueued += 1
+        except KafkaException as error:
+            self._fail(str(error))
+            raise LogUnreachable(str(error)) from error
+        finally:
+            if enqueued < len(events):
+                self._fail("an earlier call was broken off")
+
+    async def close(self) -> None:
+        """Drops what is not acknowledged yet; calls that wait for it raise LogUnreachable."""
+        self._fail("the publisher was closed")
+        self._closing = True
+        await asyncio.to_thread(self._end)
+
+    def _end(self) -> None:
+        self._producer.purge()
+        self._poll_thread.join(CLOSE_LIMIT_S)
+
+    def _poll(self) -> None:
+        while not self._closing:
+            self._producer.poll(POLL_S)
+            if self._finished:
+                finished = self._finished.copy()
+                self._finished.clear()
+                # The loop may be gone when the process ends without closing.
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._acknowledge, finished)
+
+    def _acknowledge(self, finished: Sequence[_Publication]) -> None:
+        for publication in finished:
+            if publication.error is not None:
+                self._fail(str(publication.error))
+            elif not publication.done.done():
+                publication.done.set_result(None)
+
+    def _fail(self, reason: str) -> None:
+        if self._failure is None:
+            self._failure = LogUnreachable(reason, outcome_unknown=True)
+        for waiting in self._waiting:
+            if not waiting.done():
+                waiting.set_exception(self._failure)
+                # Marks it as seen: whoever waited may have been cancelled.
+                waiting.exception()
+
+    def _client_error(self, error: KafkaError) -> None:
+        # Called by the poll thread. Lost connections are the client's own business; a fatal error ends the producer.
+        _kafka_logger.warning("%s", error)
+        if error.fatal():
+            with contextlib.suppress(RuntimeError):
+                self._loop.call_soon_threadsafe(self._fail, str(error))
+
+
+class KafkaLog:
+    """Reads without a group: every read starts at the oldest record, and commits nothing."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._bootstrap = bootstrap
+
+    async def read(self, topic: str, *, follow: bool) -> AsyncIterator[LoggedEvent]:
+        """See EventLog: events of one partition in order, partitions as they come. Partitions added while following
+        are not read. Raises LogUnreachable, UnusableTopic, UnreadableRecord.
+        """
+        count = (await partition_counts(self._bootstrap, [topic]))[topic]
+        consumer = Consumer(
+            {
+                "bootstrap.servers": self._bootstrap,
+                # Required by the client; nothing is ever committed under this name.
+                "group.id": f"sluice-reader-{uuid.uuid4()}",
+                "enable.auto.commit": False,
+                "auto.offset.reset": "earliest",
+                "fetch.wait.max.ms": 50,
+                # The default lets a full local queue hold up a partition for a second.
+                "fetch.queue.backoff.ms": 10,
+                "queued.max.messages.kbytes": 16_384,
+                "reconnect.backoff.max.ms": 1_000,
+            },
+            logger=_kafka_logger,
+        )
+        try:
+            ends = None if follow else await asyncio.to_thread(_ends, consumer, topic, count)
+            async for message in _messages(consumer, topic, count, ends):
+                yield _logged_event(message)
+        finally:
+            await asyncio.to_thread(consumer.close)
+
+    async def close(self) -> None:
+        """Each read closes what it opened."""
+
+
+def _ends(consumer: Consumer, topic: str, count: int) -> dict[int, int]:
+    """One past the last record, by partition; partitions that hold nothing are left out."""
+    ends = {}
+    deadline = time.monotonic() + ANSWER_LIMIT_S
+    for partition in range(count):
+        low, high = _marks(consumer, TopicPartition(topic, partition), deadline)
+        if low < high:
+            ends[partition] = high
+    return ends
+
+
+def _marks(consumer: Consumer, partition: TopicPartition, deadline: float) -> tuple[int, int]:
+    """Asked again until the deadline: a partition that was just made, or moved, has no leader for a moment."""
+    while True:
+        try:
+            marks = consumer.get_watermark_offsets(partition, timeout=ANSWER_LIMIT_S)
+        except KafkaException as error:
+            if time.monotonic() > deadline:
+                raise LogUnreachable(str(error)) from error
+            time.sleep(NO_LEADER_PAUSE_S)
+            continue
+        if marks is None:
+            raise LogUnreachable(f"no answer for the end of {partition} in {ANSWER_LIMIT_S:g} s")
+        return marks
+
+
+async def _messages(consumer: Consumer, topic: str, count: int, ends: dict[int, int] | None) -> AsyncIterator[Message]:
+    """Until every partition in `ends` is read up to there; for ever if None."""
+    partitions = range(count) if ends is None else ends
+    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
+    heard = time.monotonic()
+    while ends is None or ends:
+        messages = await asyncio.to_thread(consumer.consume, CONSUME_EVENTS, CONSUME_WAIT_S)
+        if messages:
+            heard = time.monotonic()
+        elif ends is not None and time.monotonic() - heard > STALL_LIMIT_S:
+            raise LogUnreachable(f"nothing came from {topic} for {STALL_LIMIT_S:g} s, {sorted(ends)} not at their ends")
+        for message in messages:
+            if (error := message.error()) is not None:
+                if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):  # noqa: SLF001
+                    continue
+                raise LogUnreachable(str(error))
+            if ends is None:
+                yield message
+                continue
+            partition, offset = message.partition(), message.offset()
+            assert partition is not None
+            assert offset is not None
+            end = ends.get(partition, 0)
+            if offset < end:
+                yield message
+            if offset >= end - 1:
+                ends.pop(partition, None)
+
+
+def _logged_event(message: Message) -> LoggedEvent:
+    topic, partition, offset = message.topic(), message.partition(), message.offset()
+    assert topic is not None
+    assert partition is not None
+    assert offset is not None
+    try:
+        event = read_event(topic, message.key(), message.value(), message.headers())
+    except UnreadableRecord as error:
+        raise UnreadableRecord(f"{topic}/{partition} at {offset}: {error}") from error
+    return LoggedEvent(event, partition, offset)

@@ -1,0 +1,109 @@
+"""The topics that the relay writes: made if they are not there, and their partition counts."""
+
+import asyncio
+import logging
+import time
+from collections.abc import Mapping, Sequence
+
+from confluent_kafka import KafkaError, KafkaException
+from confluent_kafka.admin import AdminClient
+from confluent_kafka.cimpl import NewTopic
+
+from sluice.errors import LogUnreachable
+from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED
+from sluice.slots import SLOT_COUNT
+
+RELAY_TOPICS = (TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED)
+
+ANSWER_LIMIT_S = 5.0
+"""For one metadata or admin request. A broker that is up answers in milliseconds, one that starts within seconds."""
+
+SPREAD_POLL_S = 0.02
+"""Between looks whether a new topic is known; brokers hear of it within some 10 ms."""
+
+
+class UnusableTopic(Exception):
+    """The topic cannot take events: it is missing, or its partition count does not divide the slots."""
+
+    def __init__(self, topic: str, reason: str) -> None:
+        super().__init__(f"topic {topic}: {reason}")
+        self.topic = topic
+        self.reason = reason
+
+
+async def make_topics(
+    bootstrap: str, topics: Sequence[str], *, partitions: int, replication_factor: int
+) -> Mapping[str, int]:
+    """Makes the topics that are missing; the partition count of each. Topics that are there stay as they are.
+
+    Raises LogUnreachable, UnusableTopic.
+    """
+    return await asyncio.to_thread(_make_topics, bootstrap, topics, partitions, replication_factor)
+
+
+async def partition_counts(bootstrap: str, topics: Sequence[str]) -> Mapping[str, int]:
+    """Raises LogUnreachable, UnusableTopic."""
+    return await asyncio.to_thread(_partition_counts, _admin(bootstrap), topics)
+
+
+def _admin(bootstrap: str) -> AdminClient:
+    return AdminClient({"bootstrap.servers": bootstrap}, logger=logging.getLogger("sluice.kafka"))
+
+
+def _make_topics(bootstrap: str, topics: Sequence[str], partitions: int, replication_factor: int) -> Mapping[str, int]:
+    admin = _admin(bootstrap)
+    there = _listed(admin)
+    missing = [
+        NewTopic(topic, num_partitions=partitions, replication_factor=replication_factor)
+        for topic in topics
+        if topic not in there
+    ]
+    if missing:
+        created = admin.create_topics(missing, operation_timeout=ANSWER_LIMIT_S, request_timeout=ANSWER_LIMIT_S)
+        for topic, creation in created.items():
+            try:
+                creation.result()
+            except KafkaException as error:
+                _raise_unless_made_meanwhile(topic, error)
+        _wait_until_known(admin, topics)
+    return _partition_counts(admin, topics)
+
+
+def _wait_until_known(admin: AdminClient, topics: Sequence[str]) -> None:
+    """The controller answers before the brokers have heard of a new topic."""
+    deadline = time.monotonic() + ANSWER_LIMIT_S
+    while unknown := set(topics) - _listed(admin).keys():
+        if time.monotonic() > deadline:
+            raise LogUnreachable(f"{sorted(unknown)} made, but not known to the brokers after {ANSWER_LIMIT_S:g} s")
+        time.sleep(SPREAD_POLL_S)
+
+
+def _listed(admin: AdminClient) -> Mapping[str, int]:
+    """The partition count of every topic that the brokers know; 0 while a topic has none yet."""
+    try:
+        return {name: len(topic.partitions) for name, topic in admin.list_topics(timeout=ANSWER_LIMIT_S).topics.items()}
+    except KafkaException as error:
+        raise LogUnreachable(str(error)) from error
+
+
+def _raise_unless_made_meanwhile(topic: str, error: KafkaException) -> None:
+    kafka_error = error.args[0]
+    if kafka_error.code() == KafkaError.TOPIC_ALREADY_EXISTS:
+        return
+    if kafka_error.retriable() or kafka_error.code() in (KafkaError._TIMED_OUT, KafkaError._TRANSPORT):  # noqa: SLF001
+        raise LogUnreachable(str(error)) from error
+    raise UnusableTopic(topic, str(error)) from error
+
+
+def _partition_counts(admin: AdminClient, topics: Sequence[str]) -> Mapping[str, int]:
+    listed = _listed(admin)
+    counts: dict[str, int] = {}
+    for topic in topics:
+        if topic not in listed:
+            raise UnusableTopic(topic, "is missing")
+        counts[topic] = listed[topic]
+        if not counts[topic]:
+            raise LogUnreachable(f"topic {topic} has no partitions yet")
+        if SLOT_COUNT % counts[topic]:
+            raise UnusableTopic(topic, f"has {counts[topic]} partitions, which does not divide the {SLOT_COUNT} slots")
+    return counts

@@ -1,0 +1,130 @@
+"""Kafka as the event log: what is published comes back as it was, each key in order in the partition of its slot."""
+
+from datetime import UTC, datetime
+from uuid import uuid4
+
+import pytest
+from confluent_kafka import Consumer, TopicPartition
+from confluent_kafka.admin import AdminClient, NewTopic
+
+from journal.events import decode_events, encode_order_events
+from journal.protocol import OutboxRow
+from relay.kafka_log import KafkaLog, KafkaPublisher
+from relay.topics import UnusableTopic, make_topics, partition_counts
+from sluice.errors import LogUnreachable
+from sluice.model import Line, NewOrder
+from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, Event, LoggedEvent
+from sluice.slots import slot_of
+
+pytestmark = pytest.mark.servers
+
+TIME = datetime(2026, 11, 20, 12, 30, 0, 123_000, tzinfo=UTC)
+PARTITIONS = 4
+
+
+def events_of(orders: int, number: int = 1, suffix: str = "") -> list[Event]:
+    """Events on topics of this test's own."""
+    batch = [NewOrder(str(uuid4()), "anna", (Line(f"sku-{i % 7}", 1),)) for i in range(orders)]
+    payload, count = encode_order_events(batch, TIME)
+    events = decode_events(OutboxRow(number, TIME, payload, count), uuid4())
+    return [event._replace(topic=f"{event.topic}{suffix}") for event in events]
+
+
+async def topics_of_this_test(bootstrap: str) -> tuple[str, dict[str, int]]:
+    suffix = f"-{uuid4().hex[:8]}"
+    names = [f"{topic}{suffix}" for topic in (TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED)]
+    return suffix, dict(await make_topics(bootstrap, names, partitions=PARTITIONS, replication_factor=1))
+
+
+async def read_all(bootstrap: str, topic: str) -> list[LoggedEvent]:
+    return [logged async for logged in KafkaLog(bootstrap).read(topic, follow=False)]
+
+
+async def test_events_come_back_as_they_were_each_key_in_order_in_its_slots_partition(kafka_bootstrap: str) -> None:
+    suffix, counts = await topics_of_this_test(kafka_bootstrap)
+    publisher = KafkaPublisher(kafka_bootstrap, counts)
+    batches = [events_of(500, number, suffix) for number in (1, 2, 3)]
+    try:
+        for batch in batches:
+            await publisher.publish(batch)
+    finally:
+        await publisher.close()
+
+    for topic in counts:
+        sent = [event for batch in batches for event in batch if event.topic == topic]
+        logged = await read_all(kafka_bootstrap, topic)
+        assert len(logged) == 1500
+        assert {entry.event for entry in logged} == set(sent)
+        assert all(entry.partition == slot_of(entry.event.key) % PARTITIONS for entry in logged)
+        for key in {event.key for event in sent}:
+            assert [entry.event for entry in logged if entry.event.key == key] == [e for e in sent if e.key == key]
+
+
+async def test_a_record_is_a_cloud_event_in_binary_mode(kafka_bootstrap: str) -> None:
+    suffix, counts = await topics_of_this_test(kafka_bootstrap)
+    created, _ = events_of(1, 42, suffix)
+    publisher = KafkaPublisher(kafka_bootstrap, counts)
+    await publisher.publish([created])
+    await publisher.close()
+
+    consumer = Consumer({"bootstrap.servers": kafka_bootstrap, "group.id": "raw", "enable.auto.commit": False})
+    slot = slot_of(created.key)
+    consumer.assign([TopicPartition(created.topic, slot % PARTITIONS, 0)])
+    record = consumer.poll(10)
+    consumer.close()
+    assert record is not None
+    assert record.key() == created.key.encode()
+    assert record.value() == created.value
+    assert dict(record.headers() or ()) == {
+        "ce_specversion": b"1.0",
+        "ce_id": f"{created.key}/1".encode(),
+        "ce_source": f"/sluice/{created.position.journal}".encode(),
+        "ce_type": b"sluice.order.created.v1",
+        "ce_time": b"2026-11-20T12:30:00.123Z",
+        "ce_subject": created.key.encode(),
+        "content-type": b"application/protobuf",
+        "sluice-position": f"{created.position.journal}/42/0".encode(),
+        "sluice-slot": str(slot).encode(),
+    }
+
+
+async def test_a_closed_publisher_refuses_and_releases_those_who_wait(kafka_bootstrap: str) -> None:
+    suffix, counts = await topics_of_this_test(kafka_bootstrap)
+    publisher = KafkaPublisher(kafka_bootstrap, counts)
+    await publisher.close()
+    with pytest.raises(LogUnreachable):
+        await publisher.publish(events_of(1, 1, suffix))
+
+
+async def test_an_event_that_kafka_refuses_fails_the_publisher_and_nothing_follows_it(kafka_bootstrap: str) -> None:
+    suffix, counts = await topics_of_this_test(kafka_bootstrap)
+    first, _, last, _ = events_of(2, 1, suffix)
+    publisher = KafkaPublisher(kafka_bootstrap, counts)
+    too_large = first._replace(value=bytes(2_000_000))
+    try:
+        with pytest.raises(LogUnreachable):
+            await publisher.publish([too_large])
+        with pytest.raises(LogUnreachable):
+            await publisher.publish([last])
+    finally:
+        await publisher.close()
+    assert await read_all(kafka_bootstrap, first.topic) == []
+
+
+async def test_topics_are_made_once_and_never_changed(kafka_bootstrap: str) -> None:
+    topic = f"kept-{uuid4().hex[:8]}"
+    assert await make_topics(kafka_bootstrap, [topic], partitions=8, replication_factor=1) == {topic: 8}
+    assert await make_topics(kafka_bootstrap, [topic], partitions=16, replication_factor=1) == {topic: 8}
+
+
+async def test_a_topic_whose_partitions_do_not_divide_the_slots_is_refused_by_name(kafka_bootstrap: str) -> None:
+    topic = f"twelve-{uuid4().hex[:8]}"
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    admin.create_topics([NewTopic(topic, num_partitions=12, replication_factor=1)])[topic].result()
+    with pytest.raises(UnusableTopic, match=f"{topic}: has 12 partitions"):
+        await partition_counts(kafka_bootstrap, [topic])
+
+
+async def test_a_missing_topic_is_named(kafka_bootstrap: str) -> None:
+    with pytest.raises(UnusableTopic, match="no-such-topic"):
+        await read_all(kafka_bootstrap, "no-such-topic")
