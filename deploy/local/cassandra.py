@@ -5,8 +5,9 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 
+from cassandra import ConsistencyLevel
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
-from cassandra.policies import WhiteListRoundRobinPolicy
+from cassandra.policies import FallthroughRetryPolicy, WhiteListRoundRobinPolicy
 
 from deploy.local import jvm
 from deploy.local.ports import LOOPBACK, accepts
@@ -116,9 +117,27 @@ def create(directory: Path, node: Node, java: Path, log: Path) -> Process:
 
 def answers(host: str, port: int) -> None:
     """A query on system.local, from this node and no other. Raises NotAnsweringError."""
+    _ask(host, port, "SELECT release_version FROM system.local", ConsistencyLevel.ONE)
+
+
+def sees_all(host: str, port: int) -> None:
+    """The node believes that all of three nodes are up. Raises NotAnsweringError.
+
+    A node that has just started comes to believe it only after some rounds of gossip.
+    """
+    # A table with three replicas in every cluster: ALL is refused while one of them is believed to be down.
+    _ask(host, port, "SELECT id FROM system_distributed.repair_history LIMIT 1", ConsistencyLevel.ALL)
+
+
+def _ask(host: str, port: int, query: str, consistency: int) -> None:
     if not accepts(host, port):
         raise NotAnsweringError(f"nothing listens on {host}:{port}")
-    profile = ExecutionProfile(load_balancing_policy=WhiteListRoundRobinPolicy([host]), request_timeout=_ANSWER_LIMIT_S)
+    profile = ExecutionProfile(
+        load_balancing_policy=WhiteListRoundRobinPolicy([host]),
+        retry_policy=FallthroughRetryPolicy(),
+        consistency_level=consistency,
+        request_timeout=_ANSWER_LIMIT_S,
+    )
     cluster = Cluster(
         [host],
         port=port,
@@ -131,7 +150,7 @@ def answers(host: str, port: int) -> None:
         monitor_reporting_enabled=False,
     )
     try:
-        cluster.connect().execute("SELECT release_version FROM system.local")
+        cluster.connect().execute(query)
     except Exception as error:  # the driver has no common base for what a starting node does to a client
         raise NotAnsweringError(str(error)) from error
     finally:
