@@ -8,8 +8,9 @@ import typer
 
 from deploy.local import cluster, state
 from deploy.local.jvm import ResolveError
-from deploy.local.layout import DEFAULT_DIRECTORY, ClusterSpec, PortHeldError
+from deploy.local.layout import DEFAULT_DIRECTORY, ClusterSpec
 from deploy.local.packages import MissingError
+from deploy.local.ports import PortHeldError
 from deploy.local.processes import StartError
 
 app = typer.Typer(help="Start, stop and look at a whole cluster on this machine.", no_args_is_help=True)

@@ -111,6 +111,7 @@ def create(directory: Path, node: Node, java: Path, log: Path) -> Process:
         ),
         directory=directory,
         log=log,
+        listens=((node.host, node.cql_port), (node.host, node.storage_port)),
     )
     return Process(command, partial(answers, node.host, node.cql_port))
 
@@ -204,9 +205,10 @@ def _config(node: Node) -> dict[str, object]:
         "rpc_address": node.host,
         "storage_port": node.storage_port,
         "native_transport_port": node.cql_port,
-        # Segments are memory-mapped: they survive a killed process; only a power cut can lose the last 10 s.
-        "commitlog_sync": "periodic",
-        "commitlog_sync_period": "10000ms",
+        # Measured: with "periodic", each kill -9 of a lone node lost up to 4 of the last 20 acknowledged conditional
+        # writes, although the segments are memory-mapped: replay ends at the last marker, and markers are periodic too.
+        # A lost take is an oversold unit. "batch" lost none; writes that wait together share one fsync.
+        "commitlog_sync": "batch",
         "commitlog_segment_size": "8MiB",
         "commitlog_total_space": "128MiB",
         "memtable_heap_space": "96MiB",

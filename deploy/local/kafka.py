@@ -68,6 +68,7 @@ def create(directory: Path, port: int, controller_port: int, java: Path, log: Pa
         ),
         directory=directory,
         log=log,
+        listens=((LOOPBACK, port), (LOOPBACK, controller_port)),
     )
     return Process(command, partial(answers, port))
 

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.local import cassandra, kafka, postgres
-from deploy.local.ports import LOOPBACK, free_port, holder, is_free, usual_or_free
+from deploy.local.ports import LOOPBACK, PortHeldError, free_port, is_free, usual_or_free
 
 DEFAULT_DIRECTORY = Path(".sluice/cluster")
 # One node, or enough for a quorum that survives the loss of one.
@@ -43,10 +43,6 @@ class ClusterSpec:
             return [f"cassandra-{index}" for index in range(1, self.nodes + 1)]
         count = {"stockd": self.stockds, "gateway": self.gateways, "relay": self.relays}[role]
         return [f"{role}-{index}" for index in range(count)]
-
-
-class PortHeldError(Exception):
-    """A port that the cluster must have again is held by another process."""
 
 
 class Listener(NamedTuple):
@@ -89,9 +85,7 @@ def assign_ports(spec: ClusterSpec, kept: Mapping[str, int], alive: Collection[s
         if number is not None and number not in assigned.values() and is_free(number, dead_hosts):
             assigned[listener.key] = number
         elif number is not None and (alive or listener.fixed):
-            raise PortHeldError(
-                f"port {number}, which {listener.key} needs, is held by {holder(number) or 'a process of another user'}"
-            )
+            raise PortHeldError(number, listener.key)
         else:
             hosts = [host for _, host in listener.binders]
             # Ports kept for listeners still to come are not given away.

@@ -72,6 +72,7 @@ def create(directory: Path, port: int, bin_directory: Path, log: Path) -> Proces
         directory=data,
         log=log,
         user=account(),
+        listens=((LOOPBACK, port),),
         # SIGTERM would wait for every client to leave by itself.
         stop_signal=signal.SIGINT,
     )

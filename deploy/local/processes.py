@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from deploy.local.ports import PortHeldError, is_free
+
 # A server that answers is found at most this much later than it could have been.
 _POLL_INTERVAL_S = 0.1
 # A JVM with a warm page cache needs 2 to 7 s; three of them on two busy cores were seen to need 25 s.
@@ -55,6 +57,8 @@ class Command:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
+    # Addresses that must be free at the start: a server that holds one would be taken for ours when it answers.
+    listens: tuple[tuple[str, int], ...] = ()
     # What ends it in order.
     stop_signal: signal.Signals = signal.SIGTERM
 
@@ -99,7 +103,7 @@ def is_alive(identity: Identity) -> bool:
     if child is not None and child.poll() is not None:
         del _children[identity.pid]
     fields = _stat(identity.pid)
-    return fields is not None and fields[0] not in ("Z", "X") and identify(identity.pid) == identity
+    return fields is not None and not _is_zombie(fields) and identify(identity.pid) == identity
 
 
 def send(identity: Identity, number: signal.Signals) -> bool:
@@ -179,8 +183,11 @@ class Process:
     def start(self, limit_s: float = START_LIMIT_S) -> None:
         """Start it (same command, environment, ports as ever) and wait until it answers.
 
-        Raises StartError, and leaves nothing running then.
+        Raises PortHeldError, or StartError, and leaves nothing running then.
         """
+        for host, port in self.command.listens:
+            if not is_free(port, [host]):
+                raise PortHeldError(port, self.command.name)
         assert not self.alive, f"{self.command.name} runs already"
         self.identity = launch(self.command)
         try:
@@ -259,6 +266,11 @@ def _stat(pid: int) -> list[str] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return text[text.rindex(")") + 2 :].split()
+
+
+def _is_zombie(fields: list[str]) -> bool:
+    # While other threads are still ending, a killed JVM looks like a zombie and yet holds its ports.
+    return fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1)
 
 
 @cache

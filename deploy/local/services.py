@@ -12,6 +12,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from deploy.local.layout import ClusterSpec, address, endpoints
+from deploy.local.ports import LOOPBACK
 from deploy.local.processes import Command, NotAnsweringError, Process
 
 KEYSPACE = "sluice"
@@ -23,14 +24,14 @@ _ANSWER_LIMIT_S = 2.0
 def stockd(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -> Process:
     target = address(ports[name])
     settings = _common(spec, ports, name) | _stores(spec, ports) | {"SLUICE_NAME": name, "SLUICE_LISTEN": target}
-    return _service(name, log, settings, partial(serves, target))
+    return _service(name, log, settings, ports, partial(serves, target))
 
 
 def gateway(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -> Process:
     target = address(ports[name])
     stockds = ",".join(f"{owner}={address(ports[owner])}" for owner in spec.names("stockd"))
     settings = _common(spec, ports, name) | _stores(spec, ports) | {"SLUICE_LISTEN": target, "SLUICE_STOCKD": stockds}
-    return _service(name, log, settings, partial(serves, target))
+    return _service(name, log, settings, ports, partial(serves, target))
 
 
 def relay(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -> Process:
@@ -40,7 +41,7 @@ def relay(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -> 
         "SLUICE_KAFKA": found.kafka,
         "SLUICE_TOPIC_REPLICATION_FACTOR": str(_TOPIC_REPLICATION_FACTOR),
     }
-    return _service(name, log, settings, partial(shows_metrics, metrics_url(ports, name)))
+    return _service(name, log, settings, ports, partial(shows_metrics, metrics_url(ports, name)))
 
 
 def metrics_url(ports: Mapping[str, int], name: str) -> str:
@@ -86,7 +87,9 @@ def _stores(spec: ClusterSpec, ports: Mapping[str, int]) -> dict[str, str]:
     }
 
 
-def _service(name: str, log: Path, settings: Mapping[str, str], answers: Callable[[], None]) -> Process:
+def _service(
+    name: str, log: Path, settings: Mapping[str, str], ports: Mapping[str, int], answers: Callable[[], None]
+) -> Process:
     role = name.rsplit("-", maxsplit=1)[0]
     command = Command(
         name=name,
@@ -95,5 +98,6 @@ def _service(name: str, log: Path, settings: Mapping[str, str], answers: Callabl
         directory=log.parent,
         log=log,
         environment=settings,
+        listens=tuple((LOOPBACK, ports[key]) for key in (name, f"{name}-metrics") if key in ports),
     )
     return Process(command, answers)
