@@ -89,9 +89,15 @@ class Cluster:
     def status(self) -> Status:
         return status(self.spec.directory)
 
+    def runs(self, name: str) -> bool:
+        record = self._records.get(name)
+        return record is not None and is_alive(record.identity)
+
+    def log(self, name: str) -> Path:
+        return self.spec.directory / "logs" / f"{name}.log"
+
     def make(self, member: _Member) -> Process:
-        log = self.spec.directory / "logs" / f"{member.name}.log"
-        process = member.make(log)
+        process = member.make(self.log(member.name))
         with self._lock:
             known = self._records.get(member.name)
             process.identity = known.identity if known else None
@@ -306,14 +312,16 @@ def _start_chain(
     cluster: Cluster, chain: list[_Member], started: list[Process], cancelled: threading.Event, say: Say
 ) -> None:
     for member in chain:
-        process = cluster.make(member)
-        if process.alive:
+        if cluster.runs(member.name):
+            process = cluster.make(member)
             process.wait_until(process.answers)
             continue
+        # Said before it is made: the first time that takes a download.
+        say(f"{member.name}: starting, log in {cluster.log(member.name)}")
+        begin = time.monotonic()
+        process = cluster.make(member)
         if cancelled.is_set():
             return
-        say(f"{member.name}: starting, log in {process.command.log}")
-        begin = time.monotonic()
         started.append(process)
         process.start()
         where = member.endpoint or member.metrics
