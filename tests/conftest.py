@@ -7,6 +7,15 @@ import pytest
 
 from tests.servers import make_cassandra, make_kafka, make_postgres, running, server_directory
 
+# The first test that asks for a server pays for its start, and with an empty cache for a download.
+_SERVERS_TIMEOUT_S = 300
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    for item in items:
+        if item.get_closest_marker("servers") and not item.get_closest_marker("timeout"):
+            item.add_marker(pytest.mark.timeout(_SERVERS_TIMEOUT_S))
+
 
 @pytest.fixture(scope="session")
 def postgres_url() -> Iterator[str]:

@@ -68,6 +68,7 @@ def create(directory: Path, port: int, controller_port: int, java: Path, log: Pa
         ),
         directory=directory,
         log=log,
+        listens=((LOOPBACK, port), (LOOPBACK, controller_port)),
     )
     return Process(command, partial(answers, port))
 
@@ -141,6 +142,9 @@ share.coordinator.state.topic.replication.factor=1
 share.coordinator.state.topic.min.isr=1
 share.coordinator.state.topic.num.partitions=2
 group.initial.rebalance.delay.ms=0
+# A killed broker is not taken back before its old session has ended; with the default that is 9 s.
+broker.session.timeout.ms=3000
+broker.heartbeat.interval.ms=500
 # The default of 128 MiB for the cleaner alone would be a quarter of the heap.
 log.cleaner.threads=1
 log.cleaner.dedupe.buffer.size=8388608

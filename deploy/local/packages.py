@@ -3,6 +3,7 @@
 import os
 import shutil
 import subprocess
+from collections.abc import Callable
 from pathlib import Path
 from typing import NamedTuple
 
@@ -22,10 +23,11 @@ class Programs(NamedTuple):
     postgres_bin: Path
 
 
-def require() -> Programs:
+def require(say: Callable[[str], None] = lambda _: None) -> Programs:
     """Find the programs; as root on a Debian-like system install what is missing. Raises MissingError."""
     missing = _missing()
     if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        say(f"installing {', '.join(missing)} with apt-get")
         _install(list(missing.values()))
         missing = _missing()
     if missing:

@@ -24,6 +24,15 @@ class Holder(NamedTuple):
         return f"process {self.pid} ({self.command})"
 
 
+class PortHeldError(Exception):
+    """Another process listens where one of ours must listen; the text names both."""
+
+    def __init__(self, port: int, needed_by: str) -> None:
+        self.port = port
+        who = holder(port) or "another user's process"
+        super().__init__(f"port {port}, which {needed_by} needs, is held by {who}")
+
+
 def is_free(port: int, hosts: Iterable[str] = (LOOPBACK,)) -> bool:
     return all(_can_bind(host, port) for host in hosts)
 

@@ -4,6 +4,7 @@ import hashlib
 import os
 import pwd
 import shutil
+import signal
 import subprocess
 from functools import partial
 from pathlib import Path
@@ -71,6 +72,9 @@ def create(directory: Path, port: int, bin_directory: Path, log: Path) -> Proces
         directory=data,
         log=log,
         user=account(),
+        listens=((LOOPBACK, port),),
+        # SIGTERM would wait for every client to leave by itself.
+        stop_signal=signal.SIGINT,
     )
     return Process(command, partial(answers, port, bin_directory))
 

@@ -12,6 +12,8 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
+from deploy.local.ports import PortHeldError, is_free
+
 # A server that answers is found at most this much later than it could have been.
 _POLL_INTERVAL_S = 0.1
 # A JVM with a warm page cache needs 2 to 7 s; three of them on two busy cores were seen to need 25 s.
@@ -55,6 +57,10 @@ class Command:
     log: Path
     environment: Mapping[str, str] = field(default_factory=dict)
     user: str | None = None
+    # Addresses that must be free at the start: a server that holds one would be taken for ours when it answers.
+    listens: tuple[tuple[str, int], ...] = ()
+    # What ends it in order.
+    stop_signal: signal.Signals = signal.SIGTERM
 
 
 # Children are kept so that they can be reaped: a killed child stays in the process table until its parent asks for it.
@@ -97,7 +103,7 @@ def is_alive(identity: Identity) -> bool:
     if child is not None and child.poll() is not None:
         del _children[identity.pid]
     fields = _stat(identity.pid)
-    return fields is not None and fields[0] not in ("Z", "X") and identify(identity.pid) == identity
+    return fields is not None and not _is_zombie(fields) and identify(identity.pid) == identity
 
 
 def send(identity: Identity, number: signal.Signals) -> bool:
@@ -139,14 +145,14 @@ def signal_family(identity: Identity, number: signal.Signals) -> None:
         send(member, number)
 
 
-def terminate(identity: Identity, limit_s: float = STOP_LIMIT_S) -> None:
-    """SIGTERM, wait, then SIGKILL for what is left of the family. Does nothing when the process is gone.
+def terminate(identity: Identity, limit_s: float = STOP_LIMIT_S, number: signal.Signals = signal.SIGTERM) -> None:
+    """Signal, wait, then SIGKILL for what is left of the family. Does nothing when the process is gone.
 
     Raises TimeoutError when the kernel does not let go of it.
     """
     members = family(identity)
-    send(identity, signal.SIGTERM)
-    # A stopped process does not see SIGTERM until it is continued.
+    send(identity, number)
+    # A stopped process does not see the signal until it is continued.
     signal_family(identity, signal.SIGCONT)
     if not _gone(members, limit_s):
         kill(members)
@@ -160,23 +166,6 @@ def kill(members: list[Identity]) -> None:
         raise TimeoutError(f"still there {_KILL_LIMIT_S:g} s after SIGKILL: {[member.pid for member in members]}")
 
 
-def wait_until_answers(command: Command, identity: Identity, answers: Callable[[], None], limit_s: float) -> None:
-    """Ask `answers` until it does not raise NotAnsweringError. Raises StartError when the process dies or is late."""
-    deadline = time.monotonic() + limit_s
-    while True:
-        alive = is_alive(identity)
-        try:
-            answers()
-        except NotAnsweringError as refusal:
-            if not alive:
-                raise StartError(command.name, "ended before it answered", command.log) from refusal
-            if time.monotonic() > deadline:
-                raise StartError(command.name, f"did not answer in {limit_s:g} s ({refusal})", command.log) from refusal
-            time.sleep(_POLL_INTERVAL_S)
-        else:
-            return
-
-
 class Process:
     """One named process of the cluster: what it runs, how one knows that it answers, and which pid it has now."""
 
@@ -184,6 +173,8 @@ class Process:
         self.command = command
         self.answers = answers
         self.identity = identity
+        # Told of every new identity before anything else can go wrong, so that no process is ever forgotten.
+        self.launched: Callable[[Identity], None] = lambda _: None
 
     @property
     def alive(self) -> bool:
@@ -192,20 +183,45 @@ class Process:
     def start(self, limit_s: float = START_LIMIT_S) -> None:
         """Start it (same command, environment, ports as ever) and wait until it answers.
 
-        Raises StartError, and leaves nothing running then.
+        Raises PortHeldError, or StartError, and leaves nothing running then.
         """
+        for host, port in self.command.listens:
+            if not is_free(port, [host]):
+                raise PortHeldError(port, self.command.name)
         assert not self.alive, f"{self.command.name} runs already"
         self.identity = launch(self.command)
         try:
-            wait_until_answers(self.command, self.identity, self.answers, limit_s)
+            self.launched(self.identity)
+            self.wait_until(self.answers, limit_s)
         except BaseException:
             self.terminate(limit_s=0)
             raise
 
+    def wait_until(self, answers: Callable[[], None], limit_s: float = START_LIMIT_S) -> None:
+        """Ask until `answers` does not raise NotAnsweringError. Raises StartError when the process dies or is late."""
+        assert self.identity is not None
+        deadline = time.monotonic() + limit_s
+        while True:
+            alive = is_alive(self.identity)
+            refusal = None
+            try:
+                answers()
+            except NotAnsweringError as error:
+                refusal = error
+            # An answer after its end came from another process on its port.
+            if not alive:
+                raise StartError(self.command.name, "ended before it answered", self.command.log) from refusal
+            if refusal is None:
+                return
+            if time.monotonic() > deadline:
+                late = f"did not answer in {limit_s:g} s ({refusal})"
+                raise StartError(self.command.name, late, self.command.log) from refusal
+            time.sleep(_POLL_INTERVAL_S)
+
     def terminate(self, limit_s: float = STOP_LIMIT_S) -> None:
-        """End it in order: SIGTERM, then SIGKILL after the limit."""
+        """End it in order: its stop signal, then SIGKILL after the limit."""
         if self.identity is not None:
-            terminate(self.identity, limit_s)
+            terminate(self.identity, limit_s, self.command.stop_signal)
 
     def kill(self) -> None:
         """End it as a crash would: SIGKILL to it and its descendants."""
@@ -250,6 +266,11 @@ def _stat(pid: int) -> list[str] | None:
     except (FileNotFoundError, ProcessLookupError):
         return None
     return text[text.rindex(")") + 2 :].split()
+
+
+def _is_zombie(fields: list[str]) -> bool:
+    # While other threads are still ending, a killed JVM looks like a zombie and yet holds its ports.
+    return fields[0] == "X" or (fields[0] == "Z" and int(fields[17]) <= 1)
 
 
 @cache

@@ -1,0 +1,119 @@
+"""What a local cluster consists of, and which port each part gets."""
+
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NamedTuple
+
+from deploy.local import cassandra, kafka, postgres
+from deploy.local.ports import LOOPBACK, PortHeldError, free_port, is_free, usual_or_free
+
+DEFAULT_DIRECTORY = Path(".sluice/cluster")
+# One node, or enough for a quorum that survives the loss of one.
+NODE_COUNTS = (1, 3)
+
+_POSTGRES_PORT = 5432
+_KAFKA_PORT = 9092
+_CQL_PORT = 9042
+_FIRST_GATEWAY_PORT = 50051
+_FIRST_STOCKD_PORT = 7101
+# Fixed first choices, so that a Prometheus configuration can name them.
+_FIRST_METRICS_PORT = {"gateway": 9201, "stockd": 9301, "relay": 9401}
+
+
+@dataclass(frozen=True)
+class ClusterSpec:
+    """How large a cluster is and where its data and logs are. Cassandra's replication factor equals `nodes`."""
+
+    directory: Path = DEFAULT_DIRECTORY
+    nodes: int = 1
+    stockds: int = 2
+    gateways: int = 1
+    relays: int = 1
+    log_level: str = "info"
+
+    def __post_init__(self) -> None:
+        if self.nodes not in NODE_COUNTS:
+            raise ValueError(f"nodes must be one of {NODE_COUNTS}, not {self.nodes}")
+        object.__setattr__(self, "directory", self.directory.absolute())
+
+    def names(self, role: str) -> list[str]:
+        """Names of the processes of `role`, in order."""
+        if role == "cassandra":
+            return [f"cassandra-{index}" for index in range(1, self.nodes + 1)]
+        count = {"stockd": self.stockds, "gateway": self.gateways, "relay": self.relays}[role]
+        return [f"{role}-{index}" for index in range(count)]
+
+
+class Listener(NamedTuple):
+    """A port that is needed: who binds it on which address, and the number that people expect there (None: any)."""
+
+    key: str
+    usual: int | None
+    binders: tuple[tuple[str, str], ...]
+    # Peers remember these numbers on disk, so a cluster with data cannot change them.
+    fixed: bool = False
+
+
+def listeners(spec: ClusterSpec) -> list[Listener]:
+    nodes = tuple(zip(spec.names("cassandra"), cassandra.hosts(spec.nodes), strict=True))
+    wanted = [
+        Listener("postgres", _POSTGRES_PORT, (("postgres", LOOPBACK),)),
+        Listener("kafka", _KAFKA_PORT, (("kafka", LOOPBACK),)),
+        Listener("kafka-controller", None, (("kafka", LOOPBACK),), fixed=True),
+        Listener("cassandra", _CQL_PORT, nodes),
+        Listener("cassandra-storage", None, nodes, fixed=True),
+    ]
+    for role, first in (("gateway", _FIRST_GATEWAY_PORT), ("stockd", _FIRST_STOCKD_PORT)):
+        wanted += [Listener(name, first + i, ((name, LOOPBACK),)) for i, name in enumerate(spec.names(role))]
+    for role, first in _FIRST_METRICS_PORT.items():
+        names = spec.names(role)
+        wanted += [Listener(f"{name}-metrics", first + i, ((name, LOOPBACK),)) for i, name in enumerate(names)]
+    return wanted
+
+
+def assign_ports(spec: ClusterSpec, kept: Mapping[str, int], alive: Collection[str]) -> dict[str, int]:
+    """A port for every listener: the one it had (`kept`), else the usual one, else any free one.
+
+    While some processes are `alive`, the others must get their old ports back, because the living ones know them.
+    Raises PortHeldError, naming the process in the way.
+    """
+    assigned: dict[str, int] = {}
+    for listener in listeners(spec):
+        dead_hosts = [host for name, host in listener.binders if name not in alive]
+        number = kept.get(listener.key)
+        if number is not None and number not in assigned.values() and is_free(number, dead_hosts):
+            assigned[listener.key] = number
+        elif number is not None and (alive or listener.fixed):
+            raise PortHeldError(number, listener.key)
+        else:
+            hosts = [host for _, host in listener.binders]
+            # Ports kept for listeners still to come are not given away.
+            taken = [*assigned.values(), *(kept[key] for key in kept if key != listener.key)]
+            if listener.usual is None:
+                assigned[listener.key] = free_port(hosts, taken=taken)
+            else:
+                assigned[listener.key] = usual_or_free(listener.usual, hosts, taken=taken)
+    return assigned
+
+
+class Endpoints(NamedTuple):
+    """Where clients find the cluster; `cassandra` and `kafka` are comma-separated `host:port` lists."""
+
+    gateways: list[str]
+    postgres: str
+    cassandra: str
+    kafka: str
+
+
+def endpoints(spec: ClusterSpec, ports: Mapping[str, int]) -> Endpoints:
+    return Endpoints(
+        gateways=[address(ports[name]) for name in spec.names("gateway")],
+        postgres=postgres.url(ports["postgres"]),
+        cassandra=",".join(f"{host}:{ports['cassandra']}" for host in cassandra.hosts(spec.nodes)),
+        kafka=kafka.bootstrap(ports["kafka"]),
+    )
+
+
+def address(port: int) -> str:
+    return f"{LOOPBACK}:{port}"
