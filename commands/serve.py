@@ -8,6 +8,7 @@ from uuid import uuid4
 import structlog
 
 from commands import process
+from commands.data_dir import DATABASE_FILE
 from commands.front import serve_front, utc_now
 from commands.stockd import MAX_WAITING_ORDERS, keep_reclaiming, keep_rolling_up
 from journal.protocol import Journal
@@ -20,7 +21,6 @@ from stockd.engine import Engine
 from stockd.metrics import StockdMetrics
 from stockd.stores.sqlite import SqliteStore
 
-DATABASE_FILE = "sluice.db"
 STOCKD_NAME = "embedded"
 
 JOURNAL_TRANSACTIONS_IN_FLIGHT = 2

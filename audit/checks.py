@@ -1,0 +1,239 @@
+"""The invariants of a sale, checked over plain data.
+
+Each check says what must have been read before what: then a system that is still selling gives no false alarm, and
+one that is quiet is checked exactly.
+"""
+
+from collections.abc import Iterator, Mapping
+from collections.abc import Set as AbstractSet
+from datetime import UTC, datetime, timedelta
+from typing import NamedTuple
+from uuid import UUID
+
+from journal.protocol import IncarnationRow
+from sluice._gen.events.v1.events_pb2 import OrderCreated, StockChanged
+from sluice.model import Order, OrderState
+from sluice.seams.event_log import TOPIC_ORDER_CREATED, Event, Position
+from sluice.seams.stock_store import Ledger
+
+UnitsBySku = Mapping[str, int]
+
+STATES_THAT_HOLD_UNITS = frozenset({OrderState.CREATED, OrderState.VALIDATED, OrderState.CONFIRMED, OrderState.HELD})
+"""The others never had units, or have given them back by a spend of negative units."""
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MILLISECOND = timedelta(milliseconds=1)
+
+
+class Finding(NamedTuple):
+    """`invariant` as the design names it, `subject` the order, SKU or record that is wrong."""
+
+    invariant: str
+    subject: str
+    message: str
+
+
+class HeldUnits(NamedTuple):
+    """Units that an incarnation took and, as far as the journal says, did not sell: in escrow, or sold by a commit
+    that is on its way. `stranded`: it is fenced or unknown, so nobody can sell them until they are folded back.
+    """
+
+    sku: str
+    incarnation: UUID
+    name: str | None
+    units: int
+    stranded: bool
+
+
+def check_ledger(ledger: Ledger, spends: Mapping[UUID, UnitsBySku]) -> list[Finding]:
+    """I1 and I2 of one SKU. `spends` must have been read before the ledger: units are taken before they are sold."""
+    findings = []
+    sku = ledger.sku
+    restocked = sum(ledger.restocks.values())
+    taken = sum(row.units for row in ledger.held.values())
+    sold = sum(units.get(sku, 0) for units in spends.values())
+    if sold > restocked:
+        findings.append(Finding("I1", sku, f"{sold} units are sold, {restocked} were ever there"))
+    if restocked != ledger.available + taken:
+        findings.append(
+            Finding("I2", sku, f"{restocked} restocked, but {ledger.available} available + {taken} taken by servers")
+        )
+    for incarnation, units in spends.items():
+        sold_by_it = units.get(sku, 0)
+        row = ledger.held.get(incarnation)
+        taken_by_it = row.units if row else 0
+        if sold_by_it > taken_by_it:
+            findings.append(
+                Finding("I2", sku, f"incarnation {incarnation} sold {sold_by_it} units but holds {taken_by_it}")
+            )
+    return findings
+
+
+def held_units(
+    ledger: Ledger, spends: Mapping[UUID, UnitsBySku], incarnations: Mapping[UUID, IncarnationRow]
+) -> list[HeldUnits]:
+    """What is taken and not sold. `spends` must have been read after the ledger, or units just sold would show."""
+    held = []
+    for incarnation, row in ledger.held.items():
+        units = row.units - spends.get(incarnation, {}).get(ledger.sku, 0)
+        if units > 0:
+            known = incarnations.get(incarnation)
+            held.append(
+                HeldUnits(
+                    ledger.sku,
+                    incarnation,
+                    known.name if known else None,
+                    units,
+                    stranded=known is None or known.fenced,
+                )
+            )
+    return held
+
+
+def check_sold_is_created(spends: Mapping[UUID, UnitsBySku], created: frozenset[str]) -> list[Finding]:
+    """I2 for SKUs that have no ledger at all. `created` must have been read after the spends."""
+    sold = {sku for units in spends.values() for sku, count in units.items() if count}
+    return [Finding("I2", sku, "was sold but never created") for sku in sorted(sold - created)]
+
+
+def check_spends(ordered: UnitsBySku, before: UnitsBySku, after: UnitsBySku) -> list[Finding]:
+    """I3: what the orders say is what the spends say. `before` and `after` are the spends as read on either side of
+    the orders: while a sale goes on the orders lie between them, and in a quiet system the three are equal.
+    """
+    findings = []
+    for sku in sorted({*ordered, *before, *after}):
+        units, low, high = ordered.get(sku, 0), before.get(sku, 0), after.get(sku, 0)
+        if not min(low, high) <= units <= max(low, high):
+            spent = str(high) if low == high else f"{low} to {high}"
+            findings.append(Finding("I3", sku, f"orders hold {units} units, spends say {spent}"))
+    return findings
+
+
+class _Expected:
+    """What the log must hold of one order; about 350 bytes, which is what an audit needs for each order."""
+
+    __slots__ = ("created", "found", "lines", "waiting")
+
+    def __init__(self, created: int, lines: tuple[int, ...]) -> None:
+        self.created = created
+        self.lines = lines
+        self.found = 0  # bit 0: order-created is on the log; bit 1 + i: the stock-changed of line i
+        self.waiting = 0  # the same bits for the outbox
+
+
+class OrderEvents:
+    """I3, I4, I6 and the log's order, over streams: first every order, then the outbox's rows, then the log.
+
+    In that order nothing is missed: an order's events are in the outbox until they are on the log.
+    """
+
+    def __init__(self) -> None:
+        self._expected: dict[bytes, _Expected] = {}
+        self._last_id = ""
+        self._highest: dict[tuple[str, int], Position] = {}
+        self._without_order: dict[str, str] = {}
+        self._findings: list[Finding] = []
+        self.units_by_sku: dict[str, int] = {}
+        self.orders = 0
+        self.events = 0
+
+    def order(self, order: Order) -> None:
+        """Orders by ascending id."""
+        if order.order_id <= self._last_id:
+            self._find("I3", order.order_id, "stands twice, or orders came in no order")
+        self._last_id = order.order_id
+        self.orders += 1
+        if order.state in STATES_THAT_HOLD_UNITS:
+            for sku, quantity in order.lines:
+                self.units_by_sku[sku] = self.units_by_sku.get(sku, 0) + quantity
+        if order.state not in (OrderState.PENDING, OrderState.REJECTED):
+            time_ms = (order.create_time - _EPOCH) // _MILLISECOND
+            self._expected[UUID(order.order_id).bytes] = _Expected(
+                hash((order.customer_id, order.lines, time_ms)),
+                tuple(hash((sku, quantity, time_ms)) for sku, quantity in order.lines),
+            )
+
+    def waiting(self, event: Event) -> None:
+        """An event of the outbox."""
+        match = self._match(event)
+        if match is not None:
+            expected, bit = match
+            expected.waiting |= bit
+
+    def logged(self, event: Event, partition: int) -> None:
+        """An event of the log; each partition's in order."""
+        self.events += 1
+        highest = self._highest.get((event.topic, partition))
+        advances = highest is None or event.position > highest
+        if advances:
+            self._highest[event.topic, partition] = event.position
+        match = self._match(event)
+        if match is None:
+            return
+        expected, bit = match
+        if advances and expected.found & bit:
+            self._find("I4", event.event_id, f"is on the log under a second position, {_shown(event.position)}")
+        elif not advances and not expected.found & bit:
+            self._find("I4", event.event_id, f"stands on the log behind {_shown(highest)}, which came later")
+        expected.found |= bit
+
+    def take_without_order(self) -> dict[str, str]:
+        """Order id → an event of it, for events since the last call whose order was not among the orders: it must be
+        newer than they are, or it does not exist.
+        """
+        taken, self._without_order = self._without_order, {}
+        return taken
+
+    def findings(self) -> Iterator[Finding]:
+        yield from self._findings
+        for order_id, expected in self._expected.items():
+            there = expected.found | expected.waiting
+            missing = [line for line in range(len(expected.lines)) if not there >> line + 1 & 1]
+            if not there & 1:
+                yield Finding("I4", str(UUID(bytes=order_id)), "its order-created is neither on the log nor waiting")
+            if missing:
+                yield Finding(
+                    "I6",
+                    str(UUID(bytes=order_id)),
+                    f"{len(missing)} of its {len(expected.lines)} lines have no stock-changed",
+                )
+
+    def _match(self, event: Event) -> tuple[_Expected, int] | None:
+        """The order that the event tells of, and the bit of what it tells; None and a finding if it tells wrong."""
+        if event.topic == TOPIC_ORDER_CREATED:
+            created = OrderCreated.FromString(event.value)
+            lines = tuple((line.sku, line.quantity) for line in created.lines)
+            return self._match_content(event, created.order_id, hash((created.customer_id, lines, event.time_ms)))
+        changed = StockChanged.FromString(event.value)
+        return self._match_content(event, changed.order_id, hash((changed.sku, -changed.delta, event.time_ms)))
+
+    def _match_content(self, event: Event, order_id: str, content: int) -> tuple[_Expected, int] | None:
+        expected = self._expected.get(UUID(order_id).bytes)
+        if expected is None:
+            self._without_order[order_id] = event.event_id
+            return None
+        if event.topic == TOPIC_ORDER_CREATED:
+            if content == expected.created:
+                return expected, 1
+            self._find("I6", order_id, f"event {event.event_id} does not say what the order says")
+        elif content in expected.lines:
+            return expected, 2 << expected.lines.index(content)
+        else:
+            self._find("I6", order_id, f"event {event.event_id} is of no line of the order")
+        return None
+
+    def _find(self, invariant: str, subject: str, message: str) -> None:
+        self._findings.append(Finding(invariant, subject, message))
+
+
+def check_orders_exist(events_by_order: Mapping[str, str], existing: AbstractSet[str]) -> list[Finding]:
+    """I4: no event without an order. `existing` must have been looked up after the events were read."""
+    return [
+        Finding("I4", order_id, f"event {event_id} tells of it, but there is no such order")
+        for order_id, event_id in events_by_order.items()
+        if order_id not in existing
+    ]
+
+
+def _shown(position: Position | None) -> str:
+    return "nothing" if position is None else f"{position.number}/{position.place}"

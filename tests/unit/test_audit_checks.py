@@ -1,0 +1,187 @@
+"""Each check finds the one thing it is for, and a sound history has no findings."""
+
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from uuid import UUID
+
+import pytest
+
+from audit.checks import (
+    Finding,
+    HeldUnits,
+    OrderEvents,
+    check_ledger,
+    check_orders_exist,
+    check_sold_is_created,
+    check_spends,
+    held_units,
+)
+from journal.events import decode_events, encode_order_events
+from journal.protocol import IncarnationRow, OutboxRow
+from sluice.model import Line, NewOrder, Order, OrderState, StockPolicy
+from sluice.seams.event_log import Event
+from sluice.seams.stock_store import Ledger, Row
+
+TIME = datetime(2026, 11, 20, 12, 0, 0, 123_456, tzinfo=UTC)
+JOURNAL = UUID("6b1f5a4e-6f0a-4a53-9d53-0d8f6a0a0c11")
+ONE, TWO = UUID(int=1), UUID(int=2)
+RESTOCK = UUID(int=99)
+
+
+def ledger(restocked: int, available: int, **held: int) -> Ledger:
+    names = {"one": ONE, "two": TWO}
+    return Ledger(
+        "apple",
+        StockPolicy.EXACT,
+        available,
+        {RESTOCK: restocked},
+        {names[name]: Row(units, 1) for name, units in held.items()},
+    )
+
+
+def test_a_sound_ledger_has_no_findings() -> None:
+    assert check_ledger(ledger(10, 3, one=5, two=2), {ONE: {"apple": 5}, TWO: {"pear": 7}}) == []
+
+
+def test_i1_more_sold_than_was_ever_there() -> None:
+    findings = check_ledger(ledger(10, 0, one=11), {ONE: {"apple": 11}})
+    assert Finding("I1", "apple", "11 units are sold, 10 were ever there") in findings
+
+
+@pytest.mark.parametrize("available", [2, 4])
+def test_i2_units_that_vanished_or_appeared(available: int) -> None:
+    (finding,) = check_ledger(ledger(10, available, one=7), {})
+    assert finding[:2] == ("I2", "apple")
+
+
+def test_i2_an_incarnation_that_sold_more_than_it_took() -> None:
+    (finding,) = check_ledger(ledger(10, 3, one=7), {TWO: {"apple": 1}})
+    assert finding == Finding("I2", "apple", f"incarnation {TWO} sold 1 units but holds 0")
+
+
+def test_i2_a_sku_that_was_sold_but_never_created() -> None:
+    assert check_sold_is_created({ONE: {"apple": 1, "pear": 2, "plum": 0}}, frozenset({"apple"})) == [
+        Finding("I2", "pear", "was sold but never created")
+    ]
+
+
+def test_units_taken_and_not_sold_are_stranded_when_nobody_can_sell_them() -> None:
+    alive = IncarnationRow("stockd-1", ONE, TIME, fenced=False)
+    fenced = IncarnationRow("stockd-2", TWO, TIME, fenced=True)
+    spends = {ONE: {"apple": 3}, TWO: {"apple": 1}}
+    held = ledger(10, 1, one=5, two=4)
+    assert held_units(held, spends, {ONE: alive, TWO: fenced}) == [
+        HeldUnits("apple", ONE, "stockd-1", 2, stranded=False),
+        HeldUnits("apple", TWO, "stockd-2", 3, stranded=True),
+    ]
+    assert [units.stranded for units in held_units(held, spends, {})] == [True, True]
+    assert held_units(ledger(4, 0, one=3, two=1), spends, {ONE: alive, TWO: fenced}) == []
+
+
+def test_i3_orders_and_spends_agree_exactly_when_quiet_and_lie_between_when_moving() -> None:
+    assert check_spends({"apple": 5}, {"apple": 5}, {"apple": 5}) == []
+    assert check_spends({"apple": 5}, {"apple": 4}, {"apple": 7}) == []
+    for ordered in (3, 8):
+        (finding,) = check_spends({"apple": ordered}, {"apple": 4}, {"apple": 7})
+        assert finding[:2] == ("I3", "apple")
+    (finding,) = check_spends({"apple": 5}, {"apple": 6}, {"apple": 6})
+    assert finding == Finding("I3", "apple", "orders hold 5 units, spends say 6")
+    (finding,) = check_spends({}, {"pear": 1}, {"pear": 1})
+    assert finding == Finding("I3", "pear", "orders hold 0 units, spends say 1")
+
+
+def order(number: int, *lines: Line, state: OrderState = OrderState.CREATED) -> Order:
+    return Order(str(UUID(int=number)), "anna", lines or (Line("apple", 1), Line("pear", 2)), state, TIME, TIME, 1)
+
+
+def events_of(number: int, *orders: Order) -> list[Event]:
+    new = [NewOrder(placed.order_id, placed.customer_id, placed.lines) for placed in orders]
+    payload, count = encode_order_events(new, TIME)
+    return decode_events(OutboxRow(number, TIME, payload, count), JOURNAL)
+
+
+A, B = order(1), order(2)
+
+
+def findings_of(
+    orders: Sequence[Order], logged: Sequence[Event], waiting: Sequence[Event] = ()
+) -> tuple[list[Finding], dict[str, str]]:
+    events = OrderEvents()
+    for placed in orders:
+        events.order(placed)
+    for event in waiting:
+        events.waiting(event)
+    for event in logged:
+        events.logged(event, 0)
+    return list(events.findings()), events.take_without_order()
+
+
+def test_a_sound_history_has_no_findings_repeats_and_backlog_included() -> None:
+    first, second = events_of(1, A), events_of(2, B)
+    assert findings_of([A, B], first + second) == ([], {})
+    assert findings_of([A, B], first + first + second + second[1:]) == ([], {})
+    assert findings_of([A, B], first, waiting=second) == ([], {})
+    assert findings_of([A, B], first + second[:1], waiting=second) == ([], {})
+
+
+def test_i3_an_order_id_that_stands_twice() -> None:
+    findings, _ = findings_of([A, A], events_of(1, A))
+    assert findings[0][:2] == ("I3", A.order_id)
+
+
+def test_i4_an_order_without_its_order_created() -> None:
+    assert findings_of([A, B], events_of(1, A) + events_of(2, B)[1:]) == (
+        [Finding("I4", B.order_id, "its order-created is neither on the log nor waiting")],
+        {},
+    )
+
+
+def test_i4_an_event_without_an_order() -> None:
+    findings, without_order = findings_of([A], events_of(1, A) + events_of(2, B)[:1])
+    assert findings == []
+    assert without_order == {B.order_id: f"{B.order_id}/1"}
+    assert check_orders_exist(without_order, {B.order_id}) == []
+    assert check_orders_exist(without_order, set()) == [
+        Finding("I4", B.order_id, f"event {B.order_id}/1 tells of it, but there is no such order")
+    ]
+
+
+def test_i4_the_same_event_under_two_positions() -> None:
+    findings, _ = findings_of([A], events_of(1, A) + events_of(2, A)[:1])
+    assert findings == [Finding("I4", f"{A.order_id}/1", "is on the log under a second position, 2/0")]
+
+
+def test_i4_an_event_behind_one_that_came_later() -> None:
+    findings, _ = findings_of([A, B], events_of(2, B) + events_of(1, A))
+    assert Finding("I4", f"{A.order_id}/1", "stands on the log behind 2/0, which came later") in findings
+    assert len(findings) == 3
+
+
+def test_i6_a_line_without_stock_changed() -> None:
+    assert findings_of([A], events_of(1, A)[:2])[0] == [
+        Finding("I6", A.order_id, "1 of its 2 lines have no stock-changed")
+    ]
+
+
+@pytest.mark.parametrize("changed", [order(1, Line("apple", 1)), order(1, Line("apple", 1), Line("pear", 3))])
+def test_i6_an_event_that_says_something_else_than_the_order(changed: Order) -> None:
+    findings, _ = findings_of([A], events_of(1, A) + events_of(1, changed))
+    assert findings
+    assert all(finding[:2] == ("I6", A.order_id) for finding in findings)
+
+
+def test_i6_an_event_of_another_customer() -> None:
+    findings, _ = findings_of([A], events_of(1, A) + events_of(1, A._replace(customer_id="berta"))[:1])
+    assert findings == [Finding("I6", A.order_id, f"event {A.order_id}/1 does not say what the order says")]
+
+
+def test_rejected_orders_need_no_event_and_cancelled_ones_hold_no_units() -> None:
+    events = OrderEvents()
+    rejected = order(3, state=OrderState.REJECTED)
+    cancelled = order(4, state=OrderState.CANCELLED)
+    for placed in (A, rejected, cancelled):
+        events.order(placed)
+    assert events.units_by_sku == {"apple": 1, "pear": 2}
+    for event in events_of(1, A) + events_of(2, cancelled):
+        events.logged(event, 0)
+    assert list(events.findings()) == []
