@@ -20,6 +20,8 @@ from grpc_health.v1 import health_pb2
 from rich.console import Console
 from rich.table import Table
 
+from audit.running import run_audit
+from commands.audit import embedded_parts
 from commands.burst import ACCEPTED, Burst, Clients, new_orders
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
@@ -77,11 +79,17 @@ def demo(
 
 
 async def _run(orders: int, units: int, skus: int, channels: int, endpoint: str) -> DemoResult:
-    names = [f"demo-{uuid4().hex[:8]}-{number}" for number in range(skus)]
+    names = new_names(skus)
     if endpoint:
         return await run_burst([endpoint], names, units, orders, channels, audit_by_api(endpoint))
     async with embedded_gateway() as (address, data_dir):
         return await run_burst([address], names, units, orders, channels, audit_files(data_dir))
+
+
+def new_names(skus: int) -> list[str]:
+    """SKUs that no earlier demo has used."""
+    run = uuid4().hex[:8]
+    return [f"demo-{run}-{number}" for number in range(skus)]
 
 
 async def run_burst(
@@ -140,9 +148,13 @@ def audit_by_api(endpoint: str) -> Audit:
 
 
 def audit_files(data_dir: Path) -> Audit:
+    """The whole audit, on the files of an embedded gateway that is still running."""
+
     async def audit(burst: Burst, skus: Sequence[str]) -> list[str]:
         del burst, skus
-        raise NotImplementedError
+        async with embedded_parts(data_dir) as parts:
+            report = await run_audit(parts.journal, parts.store, parts.log)
+        return [f"{finding.invariant}: {finding.subject}: {finding.message}" for finding in report.findings]
 
     return audit
 

@@ -2,9 +2,9 @@
 
 import typer
 
-from commands import demo, health, order, stock
+from commands import audit, cluster, cluster_demo, demo, events, health, order, stock
 from commands.options import with_settings
-from sluice.settings import EmbeddedSettings, GatewaySettings, StockdSettings
+from sluice.settings import EmbeddedSettings, GatewaySettings, RelaySettings, StockdSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -39,7 +39,20 @@ def stockd(settings: StockdSettings) -> None:
     role.run(settings)
 
 
+@app.command()
+@with_settings(RelaySettings)
+def relay(settings: RelaySettings) -> None:
+    """Moves the outbox to Kafka. One is active; others stand by."""
+    from commands import relay as role  # noqa: PLC0415
+
+    role.run(settings)
+
+
 app.command(name="demo")(demo.demo)
+app.command(name="audit")(audit.audit)
+app.add_typer(events.app, name="events")
+cluster.app.command(name="demo")(cluster_demo.demo)
+app.add_typer(cluster.app, name="cluster")
 app.command(name="health")(health.health)
 app.add_typer(stock.app, name="stock")
 app.add_typer(order.app, name="order")
