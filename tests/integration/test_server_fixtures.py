@@ -18,7 +18,7 @@ async def test_postgres_url_is_a_database_that_takes_connections_and_syncs_commi
 
 
 def test_cassandra_contact_points_lead_to_a_cassandra_5_0_8(cassandra_contact_points: str) -> None:
-    host, port = cassandra_contact_points.split(",")[0].split(":")
+    host, port = cassandra_contact_points.split(",", maxsplit=1)[0].split(":")
     cluster = Cluster([host], port=int(port), protocol_version=4)
     try:
         row = cluster.connect().execute("SELECT release_version FROM system.local").one()
