@@ -22,13 +22,17 @@ NOW = datetime(2026, 3, 14, 15, 9, 26, 535897, tzinfo=UTC)
 async def new_postgres_database(server_url: str) -> AsyncIterator[str]:
     """The URL of a database that nobody else uses."""
     name = f"journal_{uuid4().hex}"
-    server = await asyncpg.connect(server_url)
+    await _execute(server_url, f"CREATE DATABASE {name}")
+    yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
+    await _execute(server_url, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+async def _execute(url: str, statement: str) -> None:
+    connection = await asyncpg.connect(url)  # a new one each time: tests kill the server in between
     try:
-        await server.execute(f"CREATE DATABASE {name}")
-        yield urlsplit(server_url)._replace(path=f"/{name}").geturl()
-        await server.execute(f"DROP DATABASE {name} WITH (FORCE)")
+        await connection.execute(statement)
     finally:
-        await server.close()
+        await connection.close()
 
 
 @asynccontextmanager
