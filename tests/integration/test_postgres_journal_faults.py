@@ -15,8 +15,9 @@ from deploy.local.processes import Process
 from journal.postgres import PostgresJournal
 from journal.protocol import Batch, Committed, Journal, OrdersExist
 from sluice.errors import JournalUnreachable
-from tests.journals import NOW, new_order, new_postgres_database, registered, sale
+from tests.journals import new_order, new_postgres_database, registered, sale
 from tests.servers import make_postgres, running, server_directory
+from tests.sessions import HOLD_ORDER, someone_holds, until_waiting
 
 pytestmark = pytest.mark.servers
 
@@ -91,34 +92,6 @@ async def observer(journal: PostgresJournal) -> AsyncIterator[asyncpg.Connection
     connection = await asyncpg.connect(journal._url)
     yield connection
     await connection.close()
-
-
-@asynccontextmanager
-async def someone_holds(journal: PostgresJournal, statement: str, *arguments: Any) -> AsyncIterator[None]:
-    """Another session has run `statement` and does not commit."""
-    connection = await asyncpg.connect(journal._url)
-    try:
-        transaction = connection.transaction()
-        await transaction.start()
-        await connection.execute(statement, *arguments)
-        yield
-        await transaction.rollback()
-    finally:
-        await connection.close()
-
-
-async def until_waiting(connection: asyncpg.Connection, sessions: int) -> None:
-    async with asyncio.timeout(RECOVERY_LIMIT_S):
-        while True:
-            waiting = await connection.fetchval(
-                "SELECT count(DISTINCT l.pid) FROM pg_locks l JOIN pg_stat_activity a USING (pid)"
-                " WHERE NOT l.granted AND a.datname = current_database()"
-            )
-            if waiting >= sessions:
-                return
-
-
-HOLD_ORDER = "INSERT INTO orders VALUES ($1, 'other', '[]', 2, 1, now(), now())"
 
 
 async def test_killed_and_restarted(server: tuple[Process, str], journal: PostgresJournal) -> None:
@@ -210,7 +183,7 @@ async def test_a_commit_that_waits_too_long_is_given_up_by_both_sides(
 ) -> None:
     incarnation = await registered(journal)
     order = new_order()
-    async with someone_holds(journal, HOLD_ORDER, order.order_id):
+    async with someone_holds(journal._url, HOLD_ORDER, order.order_id):
         await unreachable_in_time(journal.commit(sale(incarnation, 1, [order])))
         async with asyncio.timeout(RECOVERY_LIMIT_S):  # a statement that its caller left does not go on waiting
             while await observer.fetchval(
@@ -223,7 +196,7 @@ async def test_a_commit_that_waits_too_long_is_given_up_by_both_sides(
 
 async def test_slow_reads_do_not_delay_a_commit(journal: PostgresJournal) -> None:
     incarnation = await registered(journal)
-    async with someone_holds(journal, "LOCK TABLE spend_totals IN ACCESS EXCLUSIVE MODE"):
+    async with someone_holds(journal._url, "LOCK TABLE spend_totals IN ACCESS EXCLUSIVE MODE"):
         reads = [asyncio.ensure_future(unreachable_in_time(journal.sold(["tea"]))) for _ in range(5)]
         await asyncio.sleep(0)
         assert await journal.commit(sale(incarnation, 1, [new_order()])) == Committed()
@@ -237,7 +210,7 @@ async def test_a_cancelled_caller_leaves_a_working_journal(
 ) -> None:
     incarnation = await registered(journal)
     order = new_order()
-    async with someone_holds(journal, HOLD_ORDER, order.order_id):
+    async with someone_holds(journal._url, HOLD_ORDER, order.order_id):
         waiting = [asyncio.ensure_future(journal.commit(sale(incarnation, seq, [order]))) for seq in (1, 2, 3)]
         await until_waiting(observer, 3)
         for call in waiting:
@@ -254,51 +227,6 @@ async def test_a_bug_is_not_called_unreachable(journal: PostgresJournal) -> None
     await connection.close()
     with pytest.raises(asyncpg.UndefinedTableError):
         await journal.commit(sale(incarnation, 1, [new_order()]))
-
-
-async def test_a_fence_waits_for_a_commit_in_flight(journal: PostgresJournal, observer: asyncpg.Connection) -> None:
-    incarnation = await registered(journal)
-    held = new_order()
-    async with someone_holds(journal, HOLD_ORDER, held.order_id):
-        commit = asyncio.ensure_future(journal.commit(sale(incarnation, 1, [held])))
-        await until_waiting(observer, 1)
-        fence = asyncio.ensure_future(journal.fence(incarnation))
-        await until_waiting(observer, 2)
-        assert not fence.done()
-    assert await commit == Committed()
-    await fence
-    assert await journal.spent(incarnation) == {"tea": 1}
-
-
-async def test_a_row_that_becomes_visible_late_is_numbered_and_not_skipped(journal: PostgresJournal) -> None:
-    incarnation = await registered(journal)
-    connection = await asyncpg.connect(journal._url)
-    async with journal.lease_outbox() as lease:
-        assert lease is not None
-        async with connection.transaction():
-            await connection.execute(
-                "INSERT INTO outbox (create_time, event_count, events) VALUES ($1, 1, 'late')", NOW
-            )
-            await journal.commit(sale(incarnation, 1, [new_order()]))
-            assert await lease.number_new() == 1
-            assert [row.number for row in await lease.read(0, 10)] == [1]
-            waiting = await journal.backlog()
-            assert (waiting.rows, waiting.events, waiting.oldest) == (1, 1, NOW)
-        assert await lease.number_new() == 1
-        assert [(row.number, row.events) for row in await lease.read(1, 10)] == [(2, b"late")]
-        assert await lease.number_new() == 0
-    await connection.close()
-
-
-async def test_a_scan_shows_rows_without_a_number_last(journal: PostgresJournal) -> None:
-    incarnation = await registered(journal)
-    for seq in (1, 2):
-        await journal.commit(sale(incarnation, seq, [new_order()]))
-        if seq == 1:
-            async with journal.lease_outbox() as lease:
-                assert lease is not None
-                await lease.number_new()
-    assert [row.number async for page in journal.scan_outbox() for row in page] == [1, 0]
 
 
 async def lease_sessions(connection: asyncpg.Connection) -> list[int]:
@@ -329,17 +257,6 @@ async def test_a_frozen_server_loses_the_lease_in_time(server: tuple[Process, st
         async with frozen(process):
             await unreachable_in_time(lease.number_new())
         await unreachable_in_time(lease.number_new())
-
-
-async def test_two_journals_share_one_lease(journal: PostgresJournal) -> None:
-    other = await PostgresJournal.open(journal._url)
-    async with journal.lease_outbox() as lease:
-        assert lease is not None
-        async with other.lease_outbox() as standby:
-            assert standby is None
-    async with other.lease_outbox() as taken_over:
-        assert taken_over is not None
-    await other.close()
 
 
 async def test_an_interrupted_open_leaves_nothing_behind(journal: PostgresJournal) -> None:
