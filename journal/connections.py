@@ -60,6 +60,8 @@ async def run_on(connection: Connection, work: Work[T], timeout_s: float) -> T:
 
     Raises JournalUnreachable with `outcome_unknown`, or what `work` raises.
     """
+    if connection.is_closed():
+        raise JournalUnreachable("the journal's session is lost")
     try:
         async with asyncio.timeout(timeout_s):
             return await work(connection)
@@ -139,7 +141,8 @@ def _translated(error: Exception, timeout_s: float, *, started: bool) -> Excepti
     """JournalUnreachable if the server did not answer, else the error itself: a bug or a wrong configuration."""
     if isinstance(error, TimeoutError):
         return JournalUnreachable(f"the journal did not answer within {timeout_s:.3g} s", outcome_unknown=started)
-    if isinstance(error, OSError):
+    # asyncpg raises the latter when the server has said goodbye, but its end of the socket is not closed yet.
+    if isinstance(error, OSError | asyncpg.InternalClientError):
         return JournalUnreachable(str(error), outcome_unknown=started)
     if isinstance(error, asyncpg.PostgresError):
         sqlstate: str = error.sqlstate or ""

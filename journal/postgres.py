@@ -26,7 +26,6 @@ from journal.protocol import (
     ReservationsClosed,
     Spend,
 )
-from sluice.errors import JournalUnreachable
 from sluice.model import Order, OrderState
 
 T = TypeVar("T")
@@ -259,8 +258,6 @@ class PostgresOutboxLease:
         await self._run(lambda c: c.execute("DELETE FROM outbox WHERE number = ANY ($1)", list(numbers)))
 
     async def _run(self, work: Work[T]) -> T:
-        if self._connection.is_closed():
-            raise JournalUnreachable("the session that held the outbox lease is lost")
         return await run_on(self._connection, work, self._timeout_s)
 
 

@@ -58,6 +58,9 @@ CREATE TABLE outbox (
     event_count integer NOT NULL,
     events bytea NOT NULL
 ) WITH (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 1000); -- a queue: its size says nothing of its dead rows
+-- Not compressed: measured at 500 orders a batch, 7.3 us of server CPU per order against 8.6 with lz4 and 10.8 with pglz, and
+-- a fifth more log written. Rows live for seconds.
+ALTER TABLE outbox ALTER events SET STORAGE EXTERNAL;
 CREATE INDEX outbox_unnumbered ON outbox (id) WHERE number IS NULL;
 
 CREATE TABLE outbox_numbers (
