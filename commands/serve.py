@@ -5,13 +5,10 @@ import contextlib
 import time
 from uuid import uuid4
 
-import structlog
-
 from commands import process
 from commands.data_dir import DATABASE_FILE
 from commands.front import serve_front, utc_now
 from commands.stockd import MAX_WAITING_ORDERS, keep_reclaiming, keep_rolling_up
-from journal.protocol import Journal
 from journal.sqlite import SqliteJournal
 from sluice.errors import Unreachable
 from sluice.settings import EmbeddedSettings
@@ -30,11 +27,6 @@ RESERVATION_GRACE_S = 3.0
 STORE_TIMEOUT_S = 1.2
 RESERVE_TIMEOUT_S = 5.0
 """In one process no answer is lost: only a disk that stands still takes this long."""
-
-NUMBERING_INTERVAL_S = 0.5
-"""How soon a committed batch has its number in the log; `sluice events tail --follow` sees it then."""
-
-_log = structlog.get_logger(__name__)
 
 
 def run(settings: EmbeddedSettings) -> None:
@@ -67,7 +59,6 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
         engine.run(),
         keep_reclaiming(fenced, journal, store),
         keep_rolling_up(incarnation, journal),
-        _keep_numbering(journal),
     )
     try:
         await serve_front(
@@ -90,19 +81,4 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
             await background
         with contextlib.suppress(Unreachable):
             await journal.roll_up(incarnation)
-            await _number_outbox(journal)
         await file.close()
-
-
-async def _keep_numbering(journal: Journal) -> None:
-    while True:
-        with contextlib.suppress(Unreachable):
-            await _number_outbox(journal)
-        await asyncio.sleep(NUMBERING_INTERVAL_S)
-
-
-async def _number_outbox(journal: Journal) -> None:
-    """Here the outbox is the log itself: its rows are numbered and kept."""
-    async with journal.lease_outbox() as lease:
-        if lease is not None:
-            await lease.number_new()
