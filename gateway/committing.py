@@ -16,6 +16,7 @@ from gateway.outcomes import Outcome, Reason, Refused, newly_accepted, replayed
 from journal.events import encode_order_events
 from journal.protocol import (
     Batch,
+    CommitResult,
     Committed,
     IncarnationsFenced,
     Journal,
@@ -36,8 +37,9 @@ MAX_ORDERS_PER_TRANSACTION = 2_000
 MAX_QUEUED_ORDERS = 50_000
 """Above what admission lets in: this queue is bounded by it, and the number is only a fuse."""
 
-COMMIT_ATTEMPTS_WHEN_UNKNOWN = 2
-"""A lost connection is tried once more on another; callers must hear something within two seconds."""
+RETRY_IF_LOST_WITHIN_S = 0.3
+"""A connection that broke at once is tried again on another. A journal that let us wait longer is not: callers must
+hear something within two seconds, and one attempt may take 1.5 of them."""
 
 RETRY_WHEN_AWAY_S = 1.0
 """When callers are asked to come back while the journal is away."""
@@ -106,11 +108,18 @@ class Committing:
     """The coalescer before the journal."""
 
     def __init__(
-        self, journal: Journal, reachability: Reachability, *, now: Callable[[], datetime], connections: int
+        self,
+        journal: Journal,
+        reachability: Reachability,
+        *,
+        now: Callable[[], datetime],
+        monotonic: Callable[[], float],
+        connections: int,
     ) -> None:
         self._journal = journal
         self._reachability = reachability
         self._now = now
+        self._monotonic = monotonic
         self._coalescer: Coalescer[Placement] = Coalescer(
             self._commit,
             weigh=lambda placement: len(placement.undecided) + 1,
@@ -177,16 +186,14 @@ class Committing:
             case IncarnationsFenced(fenced):
                 return self._without_fenced(placements, fenced)
 
-    async def _commit_until_known(
-        self, batch: Batch
-    ) -> Committed | OrdersExist | ReservationsClosed | IncarnationsFenced:
-        for attempt in range(1, COMMIT_ATTEMPTS_WHEN_UNKNOWN + 1):
-            try:
-                return await self._journal.commit(batch)
-            except JournalUnreachable as error:
-                if not error.outcome_unknown or attempt == COMMIT_ATTEMPTS_WHEN_UNKNOWN:
-                    raise
-        raise AssertionError("unreachable")
+    async def _commit_until_known(self, batch: Batch) -> CommitResult:
+        started = self._monotonic()
+        try:
+            return await self._journal.commit(batch)
+        except JournalUnreachable as error:
+            if not error.outcome_unknown or self._monotonic() - started > RETRY_IF_LOST_WITHIN_S:
+                raise
+        return await self._journal.commit(batch)
 
     async def _without_closed(
         self, placements: list[Placement], sold: Mapping[ReservationKey, Mapping[str, int]]
