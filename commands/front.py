@@ -3,9 +3,10 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
+from typing import Any
 
 import structlog
 from grpc_channelz.v1 import channelz
@@ -58,8 +59,12 @@ async def serve_front(
     max_batches_in_flight: int,
     drain_limit_s: float,
     stop: asyncio.Event,
+    background: Sequence[Coroutine[Any, Any, None]] = (),
 ) -> None:
-    """Serves until `stop`, then drains: nothing new is taken in, what is in flight is answered."""
+    """Serves until `stop`, then drains: nothing new is taken in, what is in flight is answered.
+
+    `background` runs as long; if one of it fails, so does this.
+    """
     server = rpc_server.new_server()
     links = Keepers(keepers, reserve_timeout_s)
 
@@ -106,7 +111,7 @@ async def serve_front(
     _log.info("serving", listen=address)
     try:
         watches = [reach.watch() for reach in order_needs]
-        await until_stopped(stop, health.publish(), measure_loop_lag(registry), *watches)
+        await until_stopped(stop, health.publish(), measure_loop_lag(registry), *watches, *background)
     finally:
         _log.info("draining")
         await health.drain()

@@ -55,11 +55,6 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
         max_waiting_orders=MAX_WAITING_ORDERS,
         metrics=StockdMetrics(registry),
     )
-    background = asyncio.gather(
-        engine.run(),
-        keep_reclaiming(fenced, journal, store),
-        keep_rolling_up(incarnation, journal),
-    )
     try:
         await serve_front(
             listen=settings.listen,
@@ -73,12 +68,14 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
             max_batches_in_flight=settings.max_batches_in_flight,
             drain_limit_s=settings.drain_limit_s,
             stop=stop,
+            background=(
+                engine.run(),
+                keep_reclaiming(fenced, journal, store),
+                keep_rolling_up(incarnation, journal),
+            ),
         )
         await engine.drain(settings.drain_limit_s)
     finally:
-        background.cancel()
-        with contextlib.suppress(asyncio.CancelledError):
-            await background
         with contextlib.suppress(Unreachable):
             await journal.roll_up(incarnation)
         await file.close()
