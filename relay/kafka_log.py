@@ -8,10 +8,11 @@ import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
 
+import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from relay.cloud_events import HeaderWriter, UnreadableRecord, read_event
-from relay.topics import ANSWER_LIMIT_S, partition_counts
+from relay.topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, partition_counts
 from sluice.errors import LogUnreachable
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, Event, LoggedEvent
 from sluice.slots import slot_of, slot_of_sku
@@ -43,6 +44,10 @@ NO_LEADER_PAUSE_S = 0.05
 STALL_LIMIT_S = 15.0
 """A read that must end, and gets nothing for so long, says that Kafka is away."""
 
+CONNECTION_TROUBLE = (KafkaError._TRANSPORT, KafkaError._RESOLVE)  # noqa: SLF001
+"""Comes for every broker and every try; when none is left, _ALL_BROKERS_DOWN says so."""
+
+_log = structlog.get_logger(__name__)
 _kafka_logger = logging.getLogger("sluice.kafka")
 
 
@@ -91,6 +96,7 @@ class KafkaPublisher:
                 # The backlog starts to drain this soon after a broker is back; the default is 10 s.
                 "reconnect.backoff.max.ms": 1_000,
                 "error_cb": self._client_error,
+                "log_level": CLIENT_LOG_LEVEL,
             },
             logger=_kafka_logger,
         )
@@ -100,6 +106,7 @@ class KafkaPublisher:
         self._waiting: set[asyncio.Future[None]] = set()
         self._failure: LogUnreachable | None = None
         self._closing = False
+        self._told_brokers_are_away = False
         self._poll_thread = threading.Thread(target=self._poll, name="kafka-acknowledgements", daemon=True)
         self._poll_thread.start()
 
@@ -174,7 +181,11 @@ class KafkaPublisher:
         for publication in finished:
             if publication.error is not None:
                 self._fail(str(publication.error))
-            elif not publication.done.done():
+                continue
+            if self._told_brokers_are_away:
+                self._told_brokers_are_away = False
+                _log.info("kafka_reachable_again")
+            if not publication.done.done():
                 publication.done.set_result(None)
 
     def _fail(self, reason: str) -> None:
@@ -187,11 +198,18 @@ class KafkaPublisher:
                 waiting.exception()
 
     def _client_error(self, error: KafkaError) -> None:
-        # Called by the poll thread. Lost connections are the client's own business; a fatal error ends the producer.
-        _kafka_logger.warning("%s", error)
+        """Called by the poll thread. Brokers that are away are the client's own business, said once until they are
+        back; a fatal error ends the producer.
+        """
         if error.fatal():
             with contextlib.suppress(RuntimeError):
                 self._loop.call_soon_threadsafe(self._fail, str(error))
+        elif error.code() == KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - the client's names for its own errors
+            if not self._told_brokers_are_away:
+                self._told_brokers_are_away = True
+                _log.warning("kafka_unreachable", error=error.str())
+        elif error.code() not in CONNECTION_TROUBLE:
+            _log.warning("kafka_client_error", error=str(error))
 
 
 class KafkaLog:
@@ -217,6 +235,7 @@ class KafkaLog:
                 "fetch.queue.backoff.ms": 10,
                 "queued.max.messages.kbytes": 16_384,
                 "reconnect.backoff.max.ms": 1_000,
+                "log_level": CLIENT_LOG_LEVEL,
             },
             logger=_kafka_logger,
         )

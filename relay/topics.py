@@ -18,6 +18,10 @@ RELAY_TOPICS = (TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED)
 ANSWER_LIMIT_S = 5.0
 """For one metadata or admin request. A broker that is up answers in milliseconds, one that starts within seconds."""
 
+CLIENT_LOG_LEVEL = 2
+"""Critical. The client logs every failed connection as an error, about one a second while Kafka is away; what matters
+reaches its caller as an error or an exception."""
+
 SPREAD_POLL_S = 0.02
 """Between looks whether a new topic is known; brokers hear of it within some 10 ms."""
 
@@ -47,7 +51,9 @@ async def partition_counts(bootstrap: str, topics: Sequence[str]) -> Mapping[str
 
 
 def _admin(bootstrap: str) -> AdminClient:
-    return AdminClient({"bootstrap.servers": bootstrap}, logger=logging.getLogger("sluice.kafka"))
+    return AdminClient(
+        {"bootstrap.servers": bootstrap, "log_level": CLIENT_LOG_LEVEL}, logger=logging.getLogger("sluice.kafka")
+    )
 
 
 def _make_topics(bootstrap: str, topics: Sequence[str], partitions: int, replication_factor: int) -> Mapping[str, int]:
