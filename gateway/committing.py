@@ -12,7 +12,7 @@ from typing import NamedTuple
 import structlog
 
 from gateway.keepers import KeeperLink
-from gateway.outcomes import Outcome, Reason, Refused, newly_accepted, replayed
+from gateway.outcomes import RETRY_WHEN_AWAY_S, Outcome, Reason, Refused, newly_accepted, replayed
 from journal.events import encode_order_events
 from journal.protocol import (
     Batch,
@@ -40,9 +40,6 @@ MAX_QUEUED_ORDERS = 50_000
 RETRY_IF_LOST_WITHIN_S = 0.3
 """A connection that broke at once is tried again on another. A journal that let us wait longer is not: callers must
 hear something within two seconds, and one attempt may take 1.5 of them."""
-
-RETRY_WHEN_AWAY_S = 1.0
-"""When callers are asked to come back while the journal is away."""
 
 _log = structlog.get_logger(__name__)
 

@@ -5,8 +5,9 @@ Being wrong costs speed, never correctness.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from functools import lru_cache
+from typing import Any
 
 import structlog
 
@@ -66,7 +67,7 @@ class KeeperLink:
         for task in self._tasks:
             task.cancel()
 
-    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -9,7 +9,7 @@ import grpc
 
 from gateway.messages import accepted_message, order_message, refusal_failure, refusal_result
 from gateway.metrics import GatewayMetrics
-from gateway.outcomes import Accepted, Reason, Refused
+from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Reason, Refused
 from gateway.paging import make_token, page_size, read_token
 from gateway.placing import Group, Placing
 from gateway.validation import name_violations, parse_order, parse_uuid
@@ -24,8 +24,6 @@ SERVICE_NAME = "sluice.orders.v1.OrderService"
 
 NO_DEADLINE_S = 30.0
 """For callers without a deadline: an order that has waited this long is not started any more."""
-
-RETRY_WHEN_AWAY_S = 1.0
 
 
 class OrderService:

@@ -6,6 +6,9 @@ from typing import NamedTuple
 
 from sluice.model import Order, OrderState
 
+RETRY_WHEN_AWAY_S = 1.0
+"""When callers are asked to come back while something that we need is away: it is probed twice as often."""
+
 
 class Reason(Enum):
     """Fixed names: clients branch on them. They are the `reason` of `google.rpc.ErrorInfo` and of `OrderResult`."""

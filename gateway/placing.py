@@ -5,14 +5,15 @@ server delays only those who need it. A group is reserved, committed and settled
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
+from typing import Any
 
 import structlog
 
-from gateway.committing import RETRY_WHEN_AWAY_S, Committing, Grant, Placement, ReserveAgain, answer_for_existing
+from gateway.committing import Committing, Grant, Placement, ReserveAgain, answer_for_existing
 from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
-from gateway.outcomes import Accepted, Outcome, Reason, Refused
+from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Outcome, Reason, Refused
 from journal.protocol import Journal
 from sluice.coalescer import Coalescer
 from sluice.errors import JournalUnreachable, KeeperUnreachable, Overloaded
@@ -320,7 +321,7 @@ class Placing:
             if not lookup.found.done():
                 lookup.found.set_result({each: found[each] for each in lookup.order_ids if each in found})
 
-    def _spawn(self, work: "asyncio._CoroutineLike[None]") -> None:
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -8,6 +8,7 @@ from uuid import UUID, uuid5
 import grpc
 
 from gateway.messages import timestamp
+from gateway.outcomes import RETRY_WHEN_AWAY_S
 from gateway.paging import make_token, page_size, read_token
 from gateway.validation import Violation, name_violations, parse_uuid
 from journal.protocol import Journal
@@ -22,8 +23,6 @@ SERVICE_NAME = "sluice.stock.v1.StockService"
 
 FIRST_UNITS_NAMESPACE = UUID("6f1f1c2e-6f0b-5d0e-9b0c-2f6f5a1b7c11")
 """The restock id of a SKU's first units is derived from its name: creating it again counts them once."""
-
-RETRY_WHEN_AWAY_S = 1.0
 
 RESENDS_WHEN_UNKNOWN = 2
 """A restock of unknown outcome is sent again unchanged, which its id makes harmless; then the caller is asked to."""
