@@ -62,13 +62,19 @@ CommitOutcome = Outcome | ReserveAgain
 
 
 class Placement:
-    """Orders whose units are granted, with the reservations they were granted from. Outcomes by order id."""
+    """Orders whose units are granted, with the reservations they were granted from, and what became of them."""
 
     def __init__(self, orders: Sequence[NewOrder], grants: Sequence[Grant]) -> None:
         self.undecided = list(orders)
         self.grants = list(grants)
-        self.outcomes: dict[str, CommitOutcome] = {}
+        self.for_all: Outcome | None = None
+        """What became of every order, if it was the same for all, as it mostly is."""
+        self._outcomes: dict[str, CommitOutcome] = {}
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+
+    def of(self, order_id: str) -> CommitOutcome | None:
+        """What became of one order; None if it is not among these."""
+        return self._outcomes.get(order_id)
 
     def spends(self) -> list[Spend]:
         units = units_by_sku(self.undecided)
@@ -78,7 +84,9 @@ class Placement:
         ]
 
     def decide_all(self, outcome: CommitOutcome) -> None:
-        self.outcomes.update(dict.fromkeys([order.order_id for order in self.undecided], outcome))
+        if self.undecided and not self._outcomes and not isinstance(outcome, ReserveAgain):
+            self.for_all = outcome
+        self._outcomes.update(dict.fromkeys([order.order_id for order in self.undecided], outcome))
         self.undecided = []
 
     def decide_existing(self, existing: Mapping[str, Order]) -> None:
@@ -89,7 +97,7 @@ class Placement:
             if stored is None:
                 rest.append(order)
             else:
-                self.outcomes[order.order_id] = answer_for_existing(order, stored)
+                self._outcomes[order.order_id] = answer_for_existing(order, stored)
         self.undecided = rest
 
     def finish(self) -> None:
@@ -125,16 +133,15 @@ class Committing:
             max_queued_weight=MAX_QUEUED_ORDERS,
         )
 
-    async def commit(self, placement: Placement) -> Mapping[str, CommitOutcome]:
-        """What became of each order, by order id. Stock servers are told as soon as it is known."""
+    async def commit(self, placement: Placement) -> None:
+        """Returns when every order of the placement is decided. Stock servers are told as soon as it is known."""
         try:
             self._coalescer.submit(placement)
         except Overloaded as error:
             # Its reservations stay uncommitted and become void.
             placement.decide_all(Refused(Reason.OVERLOADED, retry_after_s=error.retry_after_s))
-            return placement.outcomes
+            return
         await placement.done
-        return placement.outcomes
 
     async def idle(self) -> None:
         await self._coalescer.idle()

@@ -17,7 +17,7 @@ from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Outcome, Reason, Refus
 from journal.protocol import Journal
 from sluice.coalescer import Coalescer
 from sluice.errors import JournalUnreachable, KeeperUnreachable, Overloaded
-from sluice.model import NewOrder, Order
+from sluice.model import Line, NewOrder, Order
 from sluice.reachability import Reachability
 from sluice.seams.stock_keeper import Reservation, ReserveBatch, Verdict
 
@@ -105,11 +105,14 @@ class Placing:
         groups: dict[Route, Group] = {}
         repeats = Group(deadline)
         in_flight = self._in_flight
+        routes: dict[tuple[Line, ...], Route] = {}
         for order in orders:
             if order.order_id in in_flight:
                 repeats.orders.append(order)
                 continue
-            route = self._route_of(order)
+            route = routes.get(order.lines)
+            if route is None:
+                route = routes[order.lines] = self._route_of(order)
             group = groups.get(route)
             if group is None:
                 group = groups[route] = Group(deadline)
@@ -227,10 +230,12 @@ class Placing:
         committed, existing = await asyncio.gather(
             self._commit(reserved), self._find_replays(orders, reserved.refusals)
         )
+        if (for_all := committed.for_all) is not None and len(reserved.whole) == len(orders):
+            return [for_all] * len(orders)
         outcomes: list[Outcome] = []
         again: list[NewOrder] = []
         for order in orders:
-            outcome = committed.get(order.order_id)
+            outcome = committed.of(order.order_id)
             if outcome is None:
                 refusal = reserved.refusals.get(order.order_id)
                 outcome = existing.get(order.order_id, refusal) if refusal is not None else _AGAIN
@@ -285,10 +290,11 @@ class Placing:
                 owned.add(sku)
         return frozenset(owned)
 
-    async def _commit(self, reserved: "_Reserved") -> Mapping[str, Outcome | ReserveAgain]:
-        if not reserved.grants:
-            return {}
-        return await self._committing.commit(Placement(reserved.whole, reserved.grants))
+    async def _commit(self, reserved: "_Reserved") -> Placement:
+        placement = Placement(reserved.whole, reserved.grants)
+        if reserved.grants:
+            await self._committing.commit(placement)
+        return placement
 
     async def _find_replays(self, orders: Sequence[NewOrder], refusals: Mapping[str, Refused]) -> Mapping[str, Outcome]:
         """Before anybody hears "out of stock": perhaps the order stands already and this is the answer lost."""

@@ -11,6 +11,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
 
@@ -21,7 +22,7 @@ from sluice.errors import JournalUnreachable, StoreUnreachable
 from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement, Verdict
 from sluice.seams.stock_store import Applied, Consistency, NoSuchSku, Refused, Row, StockStore
 from stockd import escrow as escrows
-from stockd.escrow import Escrow, Request, Waiter
+from stockd.escrow import Escrow, EscrowLine, Request, Waiter
 from stockd.metrics import StockdMetrics
 
 SOLD_OUT_PATIENCE_S = 0.25
@@ -175,22 +176,12 @@ class Engine:
     def _enqueue(self, batch: ReserveBatch, request: Request) -> list[Waiter]:
         shelf = [self._escrow(sku) for sku in batch.skus]
         patience_ends = self._monotonic() + SOLD_OUT_PATIENCE_S
-        waiters: list[Waiter] = []
-        first_line = 0
-        for place, line_count in enumerate(batch.lines_per_order or (1,) * len(batch.sku_indexes)):
-            lines = [
-                (shelf[index], quantity, index)
-                for index, quantity in zip(
-                    batch.sku_indexes[first_line : first_line + line_count],
-                    batch.quantities[first_line : first_line + line_count],
-                    strict=True,
-                )
-            ]
-            first_line += line_count
-            waiter = Waiter(request, place, lines, patience_ends)
+        lines_of = _single_lines(batch, shelf) if not batch.lines_per_order else _lines(batch, shelf)
+        waiters = [Waiter(request, place, lines, patience_ends) for place, lines in enumerate(lines_of)]
+        for waiter in waiters:
             escrows.enqueue(waiter)
-            waiters.append(waiter)
         for escrow in shelf:
+            escrow.changed.set()
             self._tend(escrow)
         return waiters
 
@@ -370,3 +361,16 @@ class Engine:
         if any(row.fenced for row in rows if row.incarnation == self.incarnation):
             self._fenced = True
             raise IncarnationFenced(self.incarnation)
+
+
+def _single_lines(batch: ReserveBatch, shelf: Sequence[Escrow]) -> list[list[EscrowLine]]:
+    return [
+        [(shelf[index], quantity, index)] for index, quantity in zip(batch.sku_indexes, batch.quantities, strict=True)
+    ]
+
+
+def _lines(batch: ReserveBatch, shelf: Sequence[Escrow]) -> list[list[EscrowLine]]:
+    lines = iter(zip(batch.sku_indexes, batch.quantities, strict=True))
+    return [
+        [(shelf[index], quantity, index) for index, quantity in islice(lines, count)] for count in batch.lines_per_order
+    ]

@@ -65,14 +65,16 @@ class Escrow:
         self.suspect = False
 
 
+EscrowLine = tuple[Escrow, int, int]
+"""(escrow, quantity, index of the SKU in the request)"""
+
+
 class Waiter:
-    """One order that waits for its units: `lines` are (escrow, quantity, index in the request's SKUs)."""
+    """One order that waits for its units."""
 
     __slots__ = ("decided", "lines", "patience_ends", "place", "request")
 
-    def __init__(
-        self, request: Request, place: int, lines: list[tuple[Escrow, int, int]], patience_ends: float
-    ) -> None:
+    def __init__(self, request: Request, place: int, lines: list[EscrowLine], patience_ends: float) -> None:
         self.request = request
         self.place = place
         self.lines = lines
@@ -90,7 +92,6 @@ def enqueue(waiter: Waiter) -> None:
     for escrow, quantity, _ in waiter.lines:
         escrow.waiting.append(waiter)
         escrow.demand += quantity
-        escrow.changed.set()
 
 
 def refuse(waiter: Waiter, verdict: Verdict, blamed: int) -> None:
@@ -160,6 +161,10 @@ def _front(escrow: Escrow) -> Waiter | None:
 
 
 def _grantable(waiter: Waiter) -> bool:
+    """For a waiter that is at the front of one of its queues: whether it is at the front of all, and units suffice."""
+    if len(waiter.lines) == 1:
+        escrow, quantity, _ = waiter.lines[0]
+        return escrow.free >= quantity
     return all(escrow.free >= quantity and _front(escrow) is waiter for escrow, quantity, _ in waiter.lines)
 
 
@@ -177,4 +182,7 @@ def _leave_queues(waiter: Waiter) -> None:
     waiter.decided = True
     for escrow, quantity, _ in waiter.lines:
         escrow.demand -= quantity
-        escrow.changed.set()
+    if len(waiter.lines) > 1:
+        # Whoever tends the other escrows may be waiting behind this order.
+        for escrow, _, _ in waiter.lines:
+            escrow.changed.set()
