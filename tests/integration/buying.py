@@ -3,8 +3,9 @@
 import asyncio
 import time
 from collections import Counter
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from types import MappingProxyType
 from typing import Any, NamedTuple
 
 import grpc
@@ -34,7 +35,7 @@ class Reply(NamedTuple):
     told: str
     code: grpc.StatusCode
     latency_s: float
-    blamed: dict[str, str] = {}
+    blamed: Mapping[str, str] = MappingProxyType({})
     violations: tuple[str, ...] = ()
     retry_delay_s: float | None = None
     pushback_ms: str | None = None
