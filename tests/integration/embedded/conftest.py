@@ -1,0 +1,84 @@
+"""`sluice serve` as a process of its own: one for all tests of a file, or one that a test may stop, kill and start."""
+
+import sys
+from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from pathlib import Path
+from typing import NamedTuple
+from uuid import uuid4
+
+import pytest
+
+from audit.running import AuditReport, run_audit
+from commands.audit import embedded_parts
+from deploy.local.layout import address
+from deploy.local.ports import free_port
+from deploy.local.processes import Command, Process
+from deploy.local.services import serves
+from tests.integration.buying import Client, connected
+
+
+class Embedded(NamedTuple):
+    """A gateway in one process. Its port and data outlive the process."""
+
+    endpoint: str
+    data_dir: Path
+    process: Process
+
+
+def make_embedded(directory: Path, *options: str) -> Embedded:
+    """Not started yet."""
+    port = free_port()
+    endpoint = address(port)
+    data_dir = directory / "data"
+    command = Command(
+        name="embedded",
+        argv=(
+            *(sys.executable, "-m", "commands.main", "serve"),
+            *("--listen", endpoint, "--data-dir", str(data_dir), *options),
+        ),
+        directory=directory,
+        log=directory / "embedded.log",
+        environment={"SLUICE_LOG_FORMAT": "json"},
+        listens=(("127.0.0.1", port),),
+    )
+    return Embedded(endpoint, data_dir, Process(command, partial(serves, endpoint)))
+
+
+@pytest.fixture(scope="module")
+def gateway(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Embedded]:
+    """Shared by the tests of one file, which leave it running."""
+    yield from _running(tmp_path_factory.mktemp("embedded"))
+
+
+@pytest.fixture
+def own_gateway(tmp_path: Path) -> Iterator[Embedded]:
+    """For one test, which may do with it what it likes."""
+    yield from _running(tmp_path)
+
+
+def _running(directory: Path) -> Iterator[Embedded]:
+    embedded = make_embedded(directory)
+    embedded.process.start()
+    try:
+        yield embedded
+    finally:
+        embedded.process.kill()
+
+
+@pytest.fixture
+async def clients(gateway: Embedded) -> AsyncIterator[list[Client]]:
+    """Eight connections."""
+    async with connected([gateway.endpoint], 8) as opened:
+        yield opened
+
+
+@pytest.fixture
+def name() -> str:
+    """For SKUs and customers that no other test has."""
+    return uuid4().hex[:12]
+
+
+async def audit_files(embedded: Embedded) -> AuditReport:
+    async with embedded_parts(embedded.data_dir) as parts:
+        return await run_audit(parts.journal, parts.store, parts.log)
