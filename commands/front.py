@@ -10,7 +10,6 @@ from typing import Any
 
 import structlog
 from grpc_channelz.v1 import channelz
-from grpc_reflection.v1alpha import reflection
 from prometheus_client import CollectorRegistry
 
 from commands.process import until_stopped
@@ -25,6 +24,7 @@ from journal.protocol import Journal
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.reachability import Reachability
+from sluice.rpc import reflection
 from sluice.rpc import server as rpc_server
 from sluice.rpc.health import Health
 from sluice.seams.stock_keeper import StockKeeper
@@ -35,7 +35,7 @@ from sluice.telemetry import metrics
 KEEPERS_PROBE_MESSAGE = "no stock server answers"
 
 # The services are served by names; importing the modules puts their descriptors where reflection looks.
-REFLECTED_SERVICES = (order_service.SERVICE_NAME, stock_service.SERVICE_NAME, reflection.SERVICE_NAME)
+REFLECTED_SERVICES = (order_service.SERVICE_NAME, stock_service.SERVICE_NAME)
 assert orders_pb2.DESCRIPTOR
 assert stock_pb2.DESCRIPTOR
 
@@ -104,7 +104,7 @@ async def serve_front(
         name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
         metrics.gauge(registry, name, f"1 while the {reach.name} does not answer", partial(_away, reach))
     server.add_generic_rpc_handlers((orders.handler(), stock.handler()))
-    reflection.enable_server_reflection(REFLECTED_SERVICES, server)
+    reflection.enable(server, REFLECTED_SERVICES)
     channelz.add_channelz_servicer(server)
     port = await rpc_server.start(server, listen)
     address = f"{split_host_port(listen)[0]}:{port}"
