@@ -37,7 +37,10 @@ MAX_QUEUED_ORDERS = 50_000
 """Above what admission lets in: this queue is bounded by it, and the number is only a fuse."""
 
 COMMIT_ATTEMPTS_WHEN_UNKNOWN = 2
-"""A lost connection is tried once more on another; callers must hear something within two seconds."""
+"""A lost connection is tried once more on another."""
+
+COMMIT_LIMIT_S = 1.2
+"""For both attempts together: with the 0.6 s that reserving may take, callers hear something within two seconds."""
 
 RETRY_WHEN_AWAY_S = 1.0
 """When callers are asked to come back while the journal is away."""
@@ -121,6 +124,10 @@ class Committing:
 
     async def commit(self, placement: Placement) -> Mapping[str, CommitOutcome]:
         """What became of each order, by order id. Stock servers are told as soon as it is known."""
+        if self._reachability.away:
+            # Found out while the units were reserved. Waiting for another time limit would be too late for callers.
+            placement.decide_all(Refused(Reason.JOURNAL_UNREACHABLE, retry_after_s=RETRY_WHEN_AWAY_S))
+            return placement.outcomes
         try:
             self._coalescer.submit(placement)
         except Overloaded as error:
@@ -180,12 +187,17 @@ class Committing:
     async def _commit_until_known(
         self, batch: Batch
     ) -> Committed | OrdersExist | ReservationsClosed | IncarnationsFenced:
-        for attempt in range(1, COMMIT_ATTEMPTS_WHEN_UNKNOWN + 1):
-            try:
-                return await self._journal.commit(batch)
-            except JournalUnreachable as error:
-                if not error.outcome_unknown or attempt == COMMIT_ATTEMPTS_WHEN_UNKNOWN:
-                    raise
+        try:
+            async with asyncio.timeout(COMMIT_LIMIT_S):
+                for attempt in range(1, COMMIT_ATTEMPTS_WHEN_UNKNOWN + 1):
+                    try:
+                        return await self._journal.commit(batch)
+                    except JournalUnreachable as error:
+                        if not error.outcome_unknown or attempt == COMMIT_ATTEMPTS_WHEN_UNKNOWN:
+                            raise
+        except TimeoutError as error:
+            message = f"the journal did not answer within {COMMIT_LIMIT_S} s"
+            raise JournalUnreachable(message, outcome_unknown=True) from error
         raise AssertionError("unreachable")
 
     async def _without_closed(
