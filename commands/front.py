@@ -85,9 +85,7 @@ async def serve_front(
         },
     )
     gateway_metrics = GatewayMetrics(registry)
-    committing = Committing(
-        journal, journal_reach, now=utc_now, monotonic=time.monotonic, connections=journal_connections
-    )
+    committing = Committing(journal, journal_reach, now=utc_now, connections=journal_connections)
     placing = Placing(
         links,
         journal,
