@@ -1,4 +1,4 @@
-"""Writes the table of settings into docs/operating.md: `python -m docs.settings_table`. A test keeps it fresh."""
+"""Writes the table of settings into docs/operating.md: `python -m docs.settings_table`. A test holds it fresh."""
 
 from collections.abc import Iterator
 from pathlib import Path
