@@ -3,10 +3,10 @@
 import re
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import typer.main
-from click import Command, Group
 
 from commands.main import app
 from docs import settings_table
@@ -17,7 +17,7 @@ DOCUMENTS = sorted([*ROOT.glob("*.md"), *ROOT.glob("docs/**/*.md")])
 CLI = typer.main.get_command(app)
 
 _LINK = re.compile(r"\]\(([^)\s]+)\)")
-_CODE = re.compile(r"```.*?```|`[^`\n]+`", re.DOTALL)
+_CODE = re.compile(r"```.*?```|`[^`\n]+`|^ {4}[^\n]+(?:\n {4}[^\n]+)*", re.DOTALL | re.MULTILINE)
 _COMMAND = re.compile(r"(?<![\w/.-])(?:\.venv/bin/)?sluice +([a-z][^\n`|;#]*)")
 _METRIC = re.compile(r'"(sluice_[a-z_]+)"')
 
@@ -49,11 +49,11 @@ def _commands_named(document: Path) -> Iterator[str]:
 
 
 def _what_is_wrong(words: list[str]) -> str | None:
-    command: Command = CLI
-    while isinstance(command, Group) and words and not words[0].startswith("-"):
-        if words[0] not in command.commands:
+    command: Any = CLI
+    while (members := getattr(command, "commands", {})) and words and not words[0].startswith("-"):
+        if words[0] not in members:
             return f"there is no {words[0]!r} in {command.name}"
-        command = command.commands[words.pop(0)]
+        command = members[words.pop(0)]
     flags = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in flags]
     return f"{command.name} has no {unknown}" if unknown else None
