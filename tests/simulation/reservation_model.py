@@ -53,11 +53,11 @@ SMALL = Bounds(stock=2, orders=2, incarnations=2, reservations=1, late=1, writes
 
 
 class Take(NamedTuple):
-    """A conditional write: `count` units into incarnation `by`'s row if that is `before`. Negative: gives back."""
+    """A conditional write: `units` units into incarnation `by`'s row if that is `before`. Negative: gives back."""
 
     by: int
     before: Row | None
-    count: int
+    units: int
 
 
 class Open(NamedTuple):
@@ -202,15 +202,15 @@ def _resend_steps(state: State, number: int, broken: str) -> Next:
     stockd = state.stockds[number]
     take = stockd.unresolved
     assert take is not None
-    name = "take" if take.count > 0 else "give-back"
+    name = "take" if take.units > 0 else "give-back"
     row = state.rows[number]
     wanted = _after(take)
-    known = stockd._replace(unresolved=None, row=wanted, free=stockd.free + max(take.count, 0))
+    known = stockd._replace(unresolved=None, row=wanted, free=stockd.free + max(take.units, 0))
     if _guard_holds(state, take, broken):
         yield f"{name}-resent-applied {number}", _with(_applied(state, take, broken), number, known)
     elif row == wanted or (broken == "units-only-guard" and _units_or_none(row) == wanted.units):
-        if broken == "resend-blind" and take.count > 0:
-            again = Take(number, row, take.count)
+        if broken == "resend-blind" and take.units > 0:
+            again = Take(number, row, take.units)
             if _guard_holds(state, again, broken):
                 twice = known._replace(row=_after(again))
                 yield f"{name}-again {number}", _with(_applied(state, again, broken), number, twice)
@@ -220,7 +220,7 @@ def _resend_steps(state: State, number: int, broken: str) -> Next:
         stopped = Stockd(seq=stockd.seq, writes=stockd.writes, recovered=stockd.recovered)
         yield f"{number} finds its row folded and stops", _with(state, number, stopped)
     else:
-        refused = stockd._replace(unresolved=None, free=stockd.free + max(-take.count, 0))
+        refused = stockd._replace(unresolved=None, free=stockd.free + max(-take.units, 0))
         yield f"{name}-refused {number}", _with(state, number, refused)
 
 
@@ -229,7 +229,7 @@ def _late_steps(state: State, broken: str) -> Next:
     for place, take in enumerate(state.late):
         rest = state._replace(late=state.late[:place] + state.late[place + 1 :])
         if _guard_holds(state, take, broken):
-            yield f"late-applied {take.by} {take.count:+}", _applied(rest, take, broken)
+            yield f"late-applied {take.by} {take.units:+}", _applied(rest, take, broken)
         yield f"late-lost {take.by}", rest
 
 
@@ -371,7 +371,7 @@ def _is_quiet(state: State, broken: str) -> bool:
 
 def _guard_holds(state: State, take: Take, broken: str) -> bool:
     row = state.rows[take.by]
-    if state.available < take.count:
+    if state.available < take.units:
         return False
     if broken == "units-only-guard":
         return _units_or_none(row) == _units_or_none(take.before)
@@ -382,12 +382,12 @@ def _applied(state: State, take: Take, broken: str) -> State:
     row = _after(take)
     if broken == "units-only-guard":
         row = row._replace(version=0)  # there is none
-    return state._replace(available=state.available - take.count, rows=_put(state.rows, take.by, row))
+    return state._replace(available=state.available - take.units, rows=_put(state.rows, take.by, row))
 
 
 def _after(take: Take) -> Row:
     return Row(
-        _units(take.before) + take.count,
+        _units(take.before) + take.units,
         (take.before.version if take.before else 0) + 1,
     )
 
