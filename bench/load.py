@@ -100,7 +100,7 @@ async def drive_unary(load: UnaryLoad) -> None:
     source = OrderSource(load.skus)
     channels = [open_channel(load.endpoint) for _ in range(UNARY_CHANNELS)]
     await asyncio.gather(*(channel.channel_ready() for channel in channels))
-    calls = [
+    calls: list[Any] = [
         channel.unary_unary(
             "/sluice.orders.v1.OrderService/PlaceOrder",
             response_deserializer=orders_pb2.PlaceOrderResponse.FromString,
@@ -175,7 +175,7 @@ async def send_batches(channel: grpc.aio.Channel, requests: Iterator[bytes], in_
             sent_at[batch_id] = time.perf_counter()
             yield request
 
-    place = channel.stream_stream(
+    place: Any = channel.stream_stream(
         "/sluice.orders.v1.OrderService/PlaceOrders",
         response_deserializer=orders_pb2.PlaceOrdersResponse.FromString,
     )

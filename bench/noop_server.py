@@ -8,6 +8,7 @@ import sys
 from typing import Any
 
 from commands import process
+from commands.options import load
 from gateway.order_service import SERVICE_NAME
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.rpc import server
@@ -31,4 +32,4 @@ async def _serve(listen: str, stop: asyncio.Event) -> None:
 
 
 if __name__ == "__main__":
-    process.run(CommonSettings(), "noop", lambda stop: _serve(sys.argv[1], stop))
+    process.run(load(CommonSettings, {}), "noop", lambda stop: _serve(sys.argv[1], stop))

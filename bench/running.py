@@ -29,7 +29,7 @@ JOURNAL_LOOPS = {"postgresql": (2, 3), "sqlite": (2,)}
 """The gateway commits over three connections (two in flight on SQLite); the faster of these is the reference."""
 
 SOAK_BURST_MESSAGES = 20
-SOAK_BURST_INTERVAL_S = 2.0
+SOAK_BURST_INTERVAL_S = 4.0
 SOAK_IN_FLIGHT = 64
 SOAK_RSS_INTERVAL_S = 1.0
 SOAK_SKUS = HOT_SKUS + MANY_SKUS[:15]
@@ -42,7 +42,10 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often. `seconds` for unary runs, `messages` of BATCH orders for stream runs."""
+    """How long and how often. `seconds` for unary runs, `messages` of BATCH orders for stream runs.
+
+    Orders over MANY_SKUS cost the ledger a write for each SKU and message, so those runs have fewer messages.
+    """
 
     repetitions: int
     concurrencies: tuple[int, ...]
@@ -50,6 +53,7 @@ class Plan:
     seconds: float
     warm_messages: int
     messages: int
+    many_messages: int
     soak_minutes: float
 
     @property
@@ -61,10 +65,11 @@ class Plan:
 FULL = Plan(
     repetitions=5,
     concurrencies=(64, 128, 256),
-    warm_s=2.0,
-    seconds=6.0,
-    warm_messages=60,
-    messages=600,
+    warm_s=1.5,
+    seconds=5.0,
+    warm_messages=40,
+    messages=320,
+    many_messages=80,
     soak_minutes=5.0,
 )
 
@@ -75,6 +80,7 @@ QUICK = Plan(
     seconds=1.0,
     warm_messages=8,
     messages=40,
+    many_messages=16,
     soak_minutes=0.05,
 )
 
@@ -84,7 +90,11 @@ def run(plan: Plan, directory: Path, document: dict[str, Any], say: Say) -> None
 
     Raises whatever keeps a part from starting, WorkerFailed, and TimeoutError if the relay does not catch up.
     """
-    document |= {"format": FORMAT, "plan": asdict(plan) | {"unary_reference": plan.unary_reference}, "machine": describe_machine(directory)}
+    document |= {
+        "format": FORMAT,
+        "plan": asdict(plan) | {"unary_reference": plan.unary_reference},
+        "machine": describe_machine(directory),
+    }
     document |= {"runs": [], "profiles": [], "audits": {}}
     with (
         systems.noop(directory) as noop,
@@ -138,7 +148,8 @@ class Bench:
         self._note("unary", system.name, f"{in_flight} in flight", repetition, result | {"in_flight": in_flight})
 
     def stream(self, system: System, load_name: str, skus: Sequence[str], repetition: int) -> None:
-        with worker("bench.load", stream_settings(self._plan, system, skus)) as load:
+        messages = self._plan.messages if len(skus) == 1 else self._plan.many_messages
+        with worker("bench.load", stream_settings(self._plan, system, skus, messages)) as load:
             result = measured(load, system.pids, system.python, system.drain)
         self._note("stream", system.name, load_name, repetition, result | {"load": load_name})
 
@@ -176,21 +187,19 @@ def unary_settings(plan: Plan, system: System, in_flight: int) -> dict[str, Any]
     }
 
 
-def stream_settings(plan: Plan, system: System, skus: Sequence[str]) -> dict[str, Any]:
+def stream_settings(plan: Plan, system: System, skus: Sequence[str], messages: int) -> dict[str, Any]:
     return {
         "kind": "stream",
         "endpoint": system.endpoint,
         "skus": list(skus),
         "batch": BATCH,
         "in_flight": STREAM_IN_FLIGHT,
-        "warm_messages": plan.warm_messages,
-        "messages": plan.messages,
+        "warm_messages": min(plan.warm_messages, messages // 4),
+        "messages": messages,
     }
 
 
-def measured(
-    load: Worker, pids: Mapping[str, int], python: Sequence[str], drain: Callable[[], None]
-) -> dict[str, Any]:
+def measured(load: Worker, pids: Mapping[str, int], python: Sequence[str], drain: Callable[[], None]) -> dict[str, Any]:
     """One run of a worker with what it cost: CPU by process until all its events are published, memory at most.
 
     It begins when nothing of the warm-up is left to be published.
@@ -231,9 +240,9 @@ def unexpected(document: Mapping[str, Any]) -> list[str]:
 
 def _profiles(plan: Plan, embedded: System, cluster: System, directory: Path, say: Say) -> list[dict[str, Any]]:
     """Runs of their own: being sampled slows a process down, so their rates are not used."""
-    loads = {
+    loads: dict[str, Callable[[System], dict[str, Any]]] = {
         "unary": lambda system: unary_settings(plan, system, plan.unary_reference),
-        "stream": lambda system: stream_settings(plan, system, HOT_SKUS),
+        "stream": lambda system: stream_settings(plan, system, HOT_SKUS, plan.messages),
     }
     profiles = []
     for system in (embedded, cluster):
