@@ -141,12 +141,13 @@ class Engine:
     async def audit_suspects(self) -> None:
         """Compares the rows of quiet SKUs with what is believed, where a write may have landed late."""
         for escrow in [escrow for escrow in self._escrows.values() if escrow.suspect and not escrow.tended]:
+            believed = escrow.row
             try:
                 ledger = await self._store.read(escrow.sku, Consistency.STRONG)
             except StoreUnreachable:
                 return
-            if escrow.tended or ledger is None:
-                continue
+            if escrow.tended or escrow.row != believed or ledger is None:
+                continue  # a write may have overtaken the read: what it saw says nothing of what is believed now
             escrow.suspect = False
             self._believe(escrow, ledger.held.get(self.incarnation))
             self._tend(escrow)
@@ -252,7 +253,7 @@ class Engine:
                 else:
                     return
         except IncarnationFenced:
-            self._fence(escrow)
+            _log.error("stopped selling", sku=escrow.sku)
         except Exception:  # noqa: BLE001 - logged; see the comment
             # A bug, or an answer that the store must not give. The SKU goes on with whoever comes next.
             _log.exception("tending a SKU failed", sku=escrow.sku)
@@ -264,11 +265,19 @@ class Engine:
 
     async def _fetch(self, escrow: Escrow, missing: int) -> None:
         """Takes what is missing, or less if there is less, and refuses those who cannot be served."""
+        try:
+            await self._fetch_from_ledger(escrow, missing)
+        except StoreUnreachable:
+            escrows.hand_out(escrow)  # of units that came back meanwhile
+            escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
+            if not escrow.suspect:
+                self._forget_if_empty(escrow)
+
+    async def _fetch_from_ledger(self, escrow: Escrow, missing: int) -> None:
         outcome = await self._take(escrow, missing)
         if isinstance(outcome, NoSuchSku):
             escrows.refuse_all(escrow, Verdict.SKU_NOT_FOUND)
-            if self._escrows.get(escrow.sku) is escrow and not escrow.in_doubt:
-                del self._escrows[escrow.sku]  # clients may ask for any name: unknown ones must not fill memory
+            self._forget_if_empty(escrow)
         elif isinstance(outcome, Refused):
             escrow.changed.clear()
             short = escrows.refuse_hopeless(escrow, outcome.available, self._monotonic())
@@ -278,6 +287,11 @@ class Engine:
             escrows.hand_out(escrow)
             if escrow.demand > escrow.free:
                 await self._wait_for_units_in_doubt(escrow)
+
+    def _forget_if_empty(self, escrow: Escrow) -> None:
+        """Clients may ask for any name: those of no SKU must not fill memory."""
+        if escrow.row is None and not escrow.in_doubt and self._escrows.get(escrow.sku) is escrow:
+            del self._escrows[escrow.sku]
 
     async def _wait_for_units_in_doubt(self, escrow: Escrow) -> None:
         now = self._monotonic()
@@ -293,7 +307,9 @@ class Engine:
         """Returns all free units; while the store is away, keeps them until somebody asks or some time has passed."""
         count = escrow.free
         escrow.free = 0  # they are on their way: nobody may be granted them
-        outcome = await self._take(escrow, -count)
+        outcome = None
+        with suppress(StoreUnreachable):
+            outcome = await self._take(escrow, -count)
         if not isinstance(outcome, Applied):
             escrow.free += count
             with suppress(TimeoutError):
@@ -303,7 +319,8 @@ class Engine:
     async def _take(self, escrow: Escrow, count: int) -> Applied | Refused | NoSuchSku | None:
         """One conditional write, sent again until its outcome is known. None: look again, nothing was taken.
 
-        A negative count gives back. Raises IncarnationFenced if the row turns out to be folded.
+        A negative count gives back. Raises StoreUnreachable if nothing was sent, IncarnationFenced if the row turns
+        out to be folded.
         """
         before = escrow.row
         wanted = Row((before.units if before else 0) + count, (before.version if before else 0) + 1)
@@ -316,8 +333,7 @@ class Engine:
             except StoreUnreachable as error:
                 self._metrics.store_errors.inc()
                 if attempt == 0 and not error.outcome_unknown:
-                    escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
-                    return None
+                    raise
                 escrow.suspect = True
                 await asyncio.sleep(RESEND_BACKOFF_S[min(attempt, len(RESEND_BACKOFF_S) - 1)])
                 attempt += 1
@@ -343,14 +359,16 @@ class Engine:
             _log.warning("adopted units of a write that landed late", sku=escrow.sku, units=row.units - believed)
             escrows.adopt(escrow, row)
         elif row != escrow.row:
-            raise IncarnationFenced(self.incarnation)
+            _log.error("the ledger row is smaller than believed: this incarnation has been folded", sku=escrow.sku)
+            raise self._fence()
 
-    def _fence(self, escrow: Escrow) -> None:
-        _log.error("the ledger row is smaller than believed: this incarnation has been folded", sku=escrow.sku)
+    def _fence(self) -> IncarnationFenced:
+        """Stops selling at once, for every SKU; what to raise then."""
         self._fenced = True
         for each in self._escrows.values():
             escrows.refuse_all(each, Verdict.LEDGER_UNREACHABLE)
             each.changed.set()
+        return IncarnationFenced(self.incarnation)
 
     async def _check_fence(self) -> None:
         if self._fenced:
@@ -360,8 +378,7 @@ class Engine:
         except JournalUnreachable:
             return
         if any(row.fenced for row in rows if row.incarnation == self.incarnation):
-            self._fenced = True
-            raise IncarnationFenced(self.incarnation)
+            raise self._fence()
 
 
 def _single_lines(batch: ReserveBatch, shelf: Sequence[Escrow]) -> list[list[EscrowLine]]:
