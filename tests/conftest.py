@@ -5,7 +5,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import make_cassandra, make_kafka, make_postgres, running, server_directory
+from tests.servers import make_cassandra, make_kafka, make_postgres, make_redis, running, server_directory
 
 # The first test that asks for a server pays for its start, and with an empty cache for a download.
 _SERVERS_TIMEOUT_S = 300
@@ -51,3 +51,15 @@ def kafka_bootstrap() -> Iterator[str]:
         process, bootstrap = make_kafka(directory)
         with running(process):
             yield bootstrap
+
+
+@pytest.fixture(scope="session")
+def redis_url() -> Iterator[str]:
+    """`redis://...` of a server that syncs its log before it answers."""
+    if given := os.environ.get("SLUICE_TEST_REDIS_URL"):
+        yield given
+        return
+    with server_directory() as directory:
+        process, url = make_redis(directory)
+        with running(process):
+            yield url

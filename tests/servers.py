@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from deploy.local import cassandra, kafka, packages, postgres
+from deploy.local import cassandra, kafka, packages, postgres, redis
 from deploy.local.ports import free_port
 from deploy.local.processes import Process
 
@@ -55,3 +55,10 @@ def make_kafka(directory: Path) -> tuple[Process, str]:
         directory / "kafka", port, free_port(taken=[port]), packages.require().java, directory / "kafka.log"
     )
     return process, kafka.bootstrap(port)
+
+
+def make_redis(directory: Path, appendfsync: redis.Appendfsync = "always") -> tuple[Process, str]:
+    """A Redis that is not started yet, and its URL."""
+    port = free_port()
+    process = redis.create(directory / "redis", port, appendfsync, packages.require_redis(), directory / "redis.log")
+    return process, redis.url(port)

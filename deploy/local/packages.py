@@ -1,4 +1,4 @@
-"""What the servers need from the machine: Java 17, Maven, PostgreSQL."""
+"""What the servers need from the machine: Java 17, Maven, PostgreSQL, and Redis for who wants it."""
 
 import os
 import shutil
@@ -12,6 +12,8 @@ from deploy.local import jvm
 _POSTGRES_ROOTS = (Path("/usr/lib/postgresql"), Path("/opt/homebrew/opt"), Path("/usr/pgsql"))
 # Mirrors are slow at times; a hung apt must still end.
 _INSTALL_LIMIT_S = 900.0
+# An init script that does not come back must not hold us for ever.
+_SERVICE_LIMIT_S = 60.0
 
 
 class MissingError(Exception):
@@ -25,20 +27,21 @@ class Programs(NamedTuple):
 
 def require(say: Callable[[str], None] = lambda _: None) -> Programs:
     """Find the programs; as root on a Debian-like system install what is missing. Raises MissingError."""
-    missing = _missing()
-    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
-        say(f"installing {', '.join(missing)} with apt-get")
-        _install(list(missing.values()))
-        missing = _missing()
-    if missing:
-        raise MissingError(
-            f"The local cluster needs {', '.join(missing)}. Install with:\n"
-            f"    sudo apt-get update && sudo apt-get install --yes {' '.join(missing.values())}"
-        )
+    _bring("The local cluster", _missing, say)
     java, postgres_bin = jvm.find_java(), find_postgres()
     assert java is not None
     assert postgres_bin is not None
     return Programs(java, postgres_bin)
+
+
+def require_redis(say: Callable[[str], None] = lambda _: None) -> Path:
+    """The redis-server program, which only who asks for it needs; installed like the others. Raises MissingError."""
+    if _missing_redis():
+        _bring("A local Redis", _missing_redis, say)
+        _end_debians_redis()
+    program = shutil.which("redis-server")
+    assert program is not None
+    return Path(program)
 
 
 def find_postgres() -> Path | None:
@@ -65,6 +68,39 @@ def _missing() -> dict[str, str]:
     if find_postgres() is None:
         missing["PostgreSQL (initdb, postgres, psql)"] = "postgresql"
     return missing
+
+
+def _missing_redis() -> dict[str, str]:
+    return {} if shutil.which("redis-server") else {"Redis (redis-server)": "redis-server"}
+
+
+def _bring(what: str, find_missing: Callable[[], dict[str, str]], say: Callable[[str], None]) -> None:
+    missing = find_missing()
+    if missing and os.geteuid() == 0 and shutil.which("apt-get"):
+        say(f"installing {', '.join(missing)} with apt-get")
+        _install(list(missing.values()))
+        missing = find_missing()
+    if missing:
+        raise MissingError(
+            f"{what} needs {', '.join(missing)}. Install with:\n"
+            f"    sudo apt-get update && sudo apt-get install --yes {' '.join(missing.values())}"
+        )
+
+
+def _end_debians_redis() -> None:
+    """Debian's package starts a server on port 6379, now and at every boot. Called only right after the package was
+    installed for us: then nobody else can be using that server.
+    """
+    for argv in (["service", "redis-server", "stop"], ["update-rc.d", "redis-server", "disable"]):
+        # On a machine that starts no services (most containers) there is nothing to end, and that is no failure.
+        subprocess.run(
+            argv,
+            stdin=subprocess.DEVNULL,
+            stdout=subprocess.DEVNULL,
+            stderr=subprocess.DEVNULL,
+            timeout=_SERVICE_LIMIT_S,
+            check=False,
+        )
 
 
 def _install(packages: list[str]) -> None:

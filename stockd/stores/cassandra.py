@@ -23,7 +23,8 @@ from sluice.seams.stock_store import (
     WriteOutcome,
 )
 from stockd.stores import cassandra_schema
-from stockd.stores.cassandra_session import Answer, CassandraSession, connect, retry_until
+from stockd.stores.cassandra_session import Answer, CassandraSession, connect
+from stockd.stores.opening import retry_until
 
 REQUEST_TIMEOUT_S = 1.2
 """One attempt. The server gives up a contended write after `cas_contention_timeout` (1.0 s in the shipped file; 1.8 s

@@ -6,8 +6,8 @@ the loop costs more than an answer.
 
 import asyncio
 from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
-from typing import Any, NamedTuple, TypeVar
+from collections.abc import Sequence
+from typing import Any, NamedTuple
 
 from cassandra import ConsistencyLevel, CoordinationFailure, DriverException, OperationTimedOut, Timeout, Unavailable
 from cassandra import cluster as driver
@@ -24,8 +24,7 @@ from cassandra.protocol import ErrorMessage, RequestExecutionException, ServerEr
 
 from sluice.errors import StoreUnreachable
 from sluice.settings import split_host_port
-
-T = TypeVar("T")
+from stockd.stores.opening import RETRY_PAUSE_S
 
 MAX_IN_FLIGHT = 96
 """Below the 128 request threads of one server, so that it always has some left for reads and for others. Far below the
@@ -41,9 +40,6 @@ SCHEMA_TIMEOUT_S = 10.0
 
 CONNECT_TIMEOUT_S = 2.0
 """A hung server accepts connections and says nothing; the next attempt may find it awake."""
-
-RETRY_PAUSE_S = 0.5
-"""Between attempts at start, and between the driver's attempts to reconnect: an outage costs at most this much more."""
 
 HEARTBEAT_INTERVAL_S = 5
 HEARTBEAT_TIMEOUT_S = 2.0
@@ -189,17 +185,6 @@ async def connect(contact_points: str, local_dc: str, request_timeout_s: float) 
         attempt.add_done_callback(_abandon)  # the thread goes on; what it opens must be closed
         raise
     return CassandraSession(cluster, session, local_dc)
-
-
-async def retry_until(deadline: float, attempt: Callable[[], Awaitable[T]]) -> T:
-    """Repeats `attempt` while it raises StoreUnreachable; raises that once the loop's clock is past `deadline`."""
-    while True:
-        try:
-            return await attempt()
-        except StoreUnreachable:
-            if asyncio.get_running_loop().time() + RETRY_PAUSE_S > deadline:
-                raise
-        await asyncio.sleep(RETRY_PAUSE_S)
 
 
 def _connect(contact_points: str, local_dc: str, request_timeout_s: float) -> tuple[Cluster, Any]:

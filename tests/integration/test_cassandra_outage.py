@@ -1,9 +1,8 @@
 """While Cassandra is away callers hear so in time; when it is back the store works on, and no unit came or went."""
 
 import asyncio
-import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -13,20 +12,13 @@ import pytest
 from deploy.local.processes import Process
 from sluice.errors import StoreUnreachable
 from sluice.model import StockPolicy
-from sluice.seams.stock_store import Applied, Consistency, Refused, Row
-from stockd.stores.cassandra import REQUEST_TIMEOUT_S, CassandraStore
-from stockd.stores.cassandra_session import MAX_IN_FLIGHT, PLACE_WAIT_S, retry_until
+from sluice.seams.stock_store import Applied, Consistency, Row
+from stockd.stores.cassandra import CassandraStore
+from stockd.stores.cassandra_session import MAX_IN_FLIGHT
+from tests.integration.store_outage import Taker, loop_never_blocked, recovered, rows_are_exact, unreachable_in_time
 from tests.servers import make_cassandra, running, server_directory
 
 pytestmark = pytest.mark.servers
-
-CALL_LIMIT_S = REQUEST_TIMEOUT_S + PLACE_WAIT_S + 0.3
-"""What a call may take, and a little for a busy machine: two seconds, as callers are promised."""
-
-LOOP_BLOCKED_LIMIT_S = 0.5
-"""The driver's own wait for a free stream would block the loop for two seconds."""
-
-RECOVERY_LIMIT_S = 30.0
 
 
 class Server(NamedTuple):
@@ -67,73 +59,6 @@ async def sku(store: CassandraStore) -> str:
     await store.create_sku(sku, StockPolicy.EXACT)
     assert await store.restock(sku, uuid4(), 100_000) == Applied()
     return sku
-
-
-@contextlib.asynccontextmanager
-async def loop_never_blocked() -> AsyncIterator[None]:
-    longest = 0.0
-
-    async def tick() -> None:
-        nonlocal longest
-        loop = asyncio.get_running_loop()
-        while True:
-            before = loop.time()
-            await asyncio.sleep(0.02)
-            longest = max(longest, loop.time() - before - 0.02)
-
-    ticking = asyncio.create_task(tick())
-    try:
-        yield
-    finally:
-        ticking.cancel()
-    assert longest < LOOP_BLOCKED_LIMIT_S
-
-
-async def unreachable_in_time(call: Callable[[], Awaitable[object]]) -> StoreUnreachable:
-    async with asyncio.timeout(CALL_LIMIT_S):
-        with pytest.raises(StoreUnreachable) as caught:
-            await call()
-    return caught.value
-
-
-async def recovered(store: CassandraStore) -> None:
-    await retry_until(asyncio.get_running_loop().time() + RECOVERY_LIMIT_S, store.ping)
-
-
-class Taker:
-    """Takes one unit after the other and resolves what it does not know as stockd must: by sending it again."""
-
-    def __init__(self, store: CassandraStore, sku: str) -> None:
-        self.store = store
-        self.sku = sku
-        self.incarnation = uuid4()
-        self.row: Row | None = None
-        self.unknown = 0
-        self.stopping = False
-
-    async def run(self) -> None:
-        loop = asyncio.get_running_loop()
-        while not self.stopping:
-            wanted = Row(self.row.units + 1, self.row.version + 1) if self.row else Row(1, 1)
-            while True:
-                started = loop.time()
-                try:
-                    outcome = await self.store.take(self.sku, self.incarnation, self.row, 1)
-                except StoreUnreachable as error:
-                    assert loop.time() - started < CALL_LIMIT_S
-                    self.unknown += error.outcome_unknown
-                    await asyncio.sleep(0.05)
-                    continue
-                assert outcome == Applied() or (isinstance(outcome, Refused) and outcome.row == wanted)
-                self.row = wanted
-                break
-
-
-async def rows_are_exact(store: CassandraStore, sku: str, takers: list[Taker]) -> None:
-    ledger = await store.read(sku, Consistency.STRONG)
-    assert ledger is not None
-    assert ledger.held == {taker.incarnation: taker.row for taker in takers}
-    assert sum(ledger.restocks.values()) == ledger.available + sum(row.units for row in ledger.held.values())
 
 
 async def test_a_killed_server_is_told_in_time_and_its_return_needs_nobody(

@@ -4,6 +4,7 @@ import asyncpg
 import pytest
 from cassandra.cluster import Cluster
 from confluent_kafka.admin import AdminClient
+from redis.asyncio import Redis
 
 pytestmark = pytest.mark.servers
 
@@ -30,3 +31,11 @@ def test_cassandra_contact_points_lead_to_a_cassandra_5_0_8(cassandra_contact_po
 def test_kafka_bootstrap_leads_to_a_broker_that_makes_no_topics_by_itself(kafka_bootstrap: str) -> None:
     metadata = AdminClient({"bootstrap.servers": kafka_bootstrap}).list_topics("misspelt-topic", timeout=10)
     assert metadata.topics["misspelt-topic"].error is not None
+
+
+async def test_redis_url_leads_to_a_server_that_syncs_its_log_before_it_answers(redis_url: str) -> None:
+    async with Redis.from_url(redis_url, decode_responses=True) as client:
+        settings = await client.config_get("append*", "no-appendfsync-on-rewrite")
+    assert settings["appendonly"] == "yes"
+    assert settings["appendfsync"] == "always"
+    assert settings["no-appendfsync-on-rewrite"] == "no"

@@ -23,9 +23,10 @@ from sluice.model import StockPolicy
 from sluice.seams.stock_store import Applied, Consistency, Ledger, StockStore, WriteOutcome
 from sluice.sqlite_file import SqliteFile
 from stockd.stores.cassandra import CassandraStore
+from stockd.stores.redis import RedisStore
 from stockd.stores.sqlite import SqliteStore
 
-from .conftest import CASSANDRA_KEYSPACE
+from .conftest import CASSANDRA_KEYSPACE, REDIS_PREFIX
 from .model import Fold, LedgerModel, Restock, Take, Write
 
 # Few and small, so that rows often come back to a number of units that they had.
@@ -134,6 +135,15 @@ def test_sqlite_does_what_the_model_does(runner: asyncio.Runner, tmp_path: Path)
         _check(runner, runner.run(SqliteStore.open(file)), examples=150)
     finally:
         runner.run(file.close())
+
+
+@pytest.mark.servers
+def test_redis_does_what_the_model_does(runner: asyncio.Runner, redis_url: str) -> None:
+    store = runner.run(RedisStore.open(redis_url, REDIS_PREFIX))
+    try:
+        _check(runner, store, examples=60)
+    finally:
+        runner.run(store.close())
 
 
 @pytest.mark.servers
