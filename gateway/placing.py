@@ -267,8 +267,7 @@ class Placing:
     async def _reserve(self, orders: Sequence[NewOrder], route: Route) -> "_Reserved":
         """Asks each server of the route in turn for the lines it owns, for the orders that are still whole."""
         reserved = _Reserved(list(orders), [], {})
-        for link in route:
-            skus = None if len(route) == 1 else self._skus_owned(reserved.whole, route, link)
+        for link, skus in self._shares(orders, route):
             asked = reserved.whole if skus is None else [order for order in reserved.whole if _needs(order, skus)]
             if not asked:
                 continue
@@ -284,16 +283,17 @@ class Placing:
                 reserved.refuse(asked, batch, reservation)
         return reserved
 
-    def _skus_owned(self, orders: Sequence[NewOrder], route: Route, link: KeeperLink) -> frozenset[str]:
-        """The SKUs that `link` is asked for. If liveness changed meanwhile, what no one else of the route owns any
-        more goes to the first of the route: any server may sell any SKU.
+    def _shares(self, orders: Sequence[NewOrder], route: Route) -> Sequence[tuple[KeeperLink, frozenset[str] | None]]:
+        """Which SKUs each server of the route is asked for (None: all of them). Each SKU is in one share, and that is
+        settled before the first is asked: liveness may change between two answers, and then a line would be reserved
+        twice or not at all. What no one of the route owns any more goes to the first: any server may sell any SKU.
         """
-        owned = set()
+        if len(route) == 1:
+            return [(route[0], None)]
+        shares: dict[KeeperLink, set[str]] = {link: set() for link in route}
         for sku in {line.sku for order in orders for line in order.lines}:
-            owner = self._keepers.owner_of(sku)
-            if owner is link or (owner not in route and link is route[0]):
-                owned.add(sku)
-        return frozenset(owned)
+            shares.get(self._keepers.owner_of(sku), shares[route[0]]).add(sku)
+        return [(link, frozenset(skus)) for link, skus in shares.items()]
 
     async def _commit(self, reserved: "_Reserved") -> Placement:
         placement = Placement(reserved.whole, reserved.grants)

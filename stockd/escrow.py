@@ -106,25 +106,33 @@ def hand_out(escrow: Escrow) -> None:
 
 
 def refuse_hopeless(escrow: Escrow, available: int, now: float) -> int:
-    """Refuses those whom neither free nor available units nor any in doubt can serve, in arrival order.
+    """Refuses those whom neither free nor available units nor any that may come back can serve, in arrival order.
 
     `available` is what the ledger has just said. Returns the units that those who stay need beyond the free ones,
     at most `available`.
+
+    Units may come back that are in doubt, or will be as soon as those ahead are granted; and those promised to a cart,
+    which may be refused for another SKU. What the waiter's own request is granted is no hope: nobody can settle that
+    before the request is answered.
     """
     budget = escrow.free + available
     hope = escrow.in_doubt
+    own: dict[Request, int] = {}
     planned = 0
     for waiter in [waiter for waiter in escrow.waiting if not waiter.decided]:
+        request = waiter.request
         quantity = waiter.quantity_of(escrow)
         if quantity <= budget:
             budget -= quantity
             planned += quantity
-            if len(waiter.lines) > 1:
-                hope += quantity  # it may be refused for another SKU, and then these units are to be had
-        elif quantity <= budget + hope and now < waiter.patience_ends:
+            hope += quantity
+            if len(waiter.lines) == 1:
+                own[request] = own.get(request, 0) + quantity
+            continue
+        may_come_back = hope - own.get(request, 0) - request.granted.get(escrow, 0)
+        if quantity <= budget + may_come_back and now < waiter.patience_ends:
             break  # whoever came later must not overtake it
-        else:
-            refuse(waiter, Verdict.OUT_OF_STOCK, waiter.index_of(escrow))
+        refuse(waiter, Verdict.OUT_OF_STOCK, waiter.index_of(escrow))
     return max(0, min(available, planned - escrow.free))
 
 

@@ -48,6 +48,7 @@ class Bounds(NamedTuple):
     writes: int
 
 
+# 9.9 million states, some minutes and gigabytes. SMALL has one reservation an incarnation, and shows every break too.
 FULL = Bounds(stock=2, orders=2, incarnations=2, reservations=2, late=1, writes=3)
 SMALL = Bounds(stock=2, orders=2, incarnations=2, reservations=1, late=1, writes=3)
 

@@ -120,3 +120,35 @@ async def test_the_ledger_is_not_hammered_while_a_cart_is_stuck_elsewhere() -> N
         await single
     assert len(parts.store.sent) - before <= 3
     await cart
+
+
+@in_virtual_time
+async def test_a_batch_does_not_wait_for_its_own_units_which_nobody_can_settle_before_it_is_answered() -> None:
+    parts = Parts()
+    parts.store.create("a", 300)
+    reservation = await parts.reserve(*[{"a": 1}] * 1_000)
+    assert reservation.verdicts == [GRANTED] * 300 + [OUT_OF_STOCK] * 700
+    assert clock() == 0
+
+
+@in_virtual_time
+async def test_units_that_another_request_gets_in_the_same_round_may_come_back() -> None:
+    parts = Parts()
+    parts.store.create("a", 1)
+    first, second = parts.reserving({"a": 1}), parts.reserving({"a": 1})
+    await let_run()
+    assert verdicts(first, second) == [GRANTED, None]
+    await parts.sell(first.result(), {})
+    assert (await second).verdicts == [GRANTED]
+
+
+@in_virtual_time
+async def test_a_batch_does_not_wait_for_its_own_units_that_are_granted_already() -> None:
+    parts = Parts()
+    parts.store.create("a", 5)
+    first = await parts.reserve({"a": 5})
+    batch = parts.reserving(*[{"a": 1}] * 6)
+    await let_run()
+    await parts.sell(first, {})
+    assert (await batch).verdicts == [GRANTED] * 5 + [OUT_OF_STOCK]
+    assert clock() == 0
