@@ -18,7 +18,9 @@ COPY --from=build /app/.venv /app/.venv
 ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /data
 USER 10001
-EXPOSE 50051
-# Asks the role that runs in this container; which one, and where, it knows from the same settings.
+EXPOSE 50051 9200
+# In a container loopback is nobody's. `sluice health` asks the role behind the port; a relay has none and is asked for
+# its metrics instead (deploy/compose.yaml).
+ENV SLUICE_LISTEN=0.0.0.0:50051 SLUICE_METRICS_LISTEN=0.0.0.0:9200
 HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 CMD ["sluice", "health"]
 ENTRYPOINT ["sluice"]

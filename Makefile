@@ -33,6 +33,7 @@ bench: .venv/ready
 
 # uv lives beside the environment it makes, so nothing global is touched.
 $(UV):
+	@python3 -c 'import sys; sys.exit(sys.version_info < (3, 11))' || { echo "Sluice needs Python 3.11 or newer as python3" >&2; exit 1; }
 	python3 -m venv .uv
 	.uv/bin/pip install --quiet --disable-pip-version-check uv==$(UV_VERSION)
 

@@ -3,6 +3,7 @@
 import asyncio
 import json
 import os
+import shutil
 import signal
 import socket
 import subprocess
@@ -238,12 +239,13 @@ def show_result(result: DemoResult) -> None:
 
 def show_what_next(endpoint: str) -> None:
     address = endpoint or "127.0.0.1:50051"
+    sluice = "sluice" if shutil.which("sluice") else os.path.relpath(sys.argv[0])
     start = "" if endpoint else "make serve    # the same gateway, staying up on 127.0.0.1:50051\n"
     Console().print(
         f"\nTry next:\n{start}"
-        f"sluice stock create teapot 10 --endpoint {address}\n"
-        f"sluice order place teapot=2 --endpoint {address}\n"
-        f"sluice stock get teapot --endpoint {address}\n"
+        f"{sluice} stock create teapot 10 --endpoint {address}\n"
+        f"{sluice} order place teapot=2 --endpoint {address}\n"
+        f"{sluice} stock get teapot --endpoint {address}\n"
         f'grpcurl -plaintext -d \'{{"sku": "teapot"}}\' {address} sluice.stock.v1.StockService/GetStock\n'
         f"ghz --insecure --proto proto/sluice/orders/v1/orders.proto -i proto "
         f"--call sluice.orders.v1.OrderService.PlaceOrder \\\n"

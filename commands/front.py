@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -59,7 +59,7 @@ async def serve_front(
     max_batches_in_flight: int,
     drain_limit_s: float,
     stop: asyncio.Event,
-    background: Sequence[Coroutine[Any, Any, None]] = (),
+    background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
 ) -> None:
     """Serves until `stop`, then drains: nothing new is taken in, what is in flight is answered.
 
@@ -85,9 +85,7 @@ async def serve_front(
         },
     )
     gateway_metrics = GatewayMetrics(registry)
-    committing = Committing(
-        journal, journal_reach, now=utc_now, monotonic=time.monotonic, connections=journal_connections
-    )
+    committing = Committing(journal, journal_reach, now=utc_now, connections=journal_connections)
     placing = Placing(
         links,
         journal,
@@ -111,7 +109,9 @@ async def serve_front(
     _log.info("serving", listen=address)
     try:
         watches = [reach.watch() for reach in order_needs]
-        await until_stopped(stop, health.publish(), measure_loop_lag(registry), *watches, *background)
+        await until_stopped(
+            stop, health.publish(), measure_loop_lag(registry), *watches, *(work() for work in background)
+        )
     finally:
         _log.info("draining")
         await health.drain()

@@ -1,7 +1,8 @@
-"""`sluice health`: whether a gateway or a stock server says that it is serving. For container health checks."""
+"""`sluice health`: whether a process says that it is serving. For container health checks."""
 
 import asyncio
 import sys
+import urllib.request
 from typing import Annotated
 
 import grpc
@@ -18,9 +19,10 @@ EXIT_NOT_SERVING = 1
 def health(
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     service: Annotated[str, typer.Option(help="one service; empty: the whole process")] = "",
+    metrics: Annotated[str, typer.Option(help="host:port of /metrics, for a relay, which has no gRPC port")] = "",
 ) -> None:
     """Says SERVING and exits with 0, or says what else and exits with 1."""
-    answer = asyncio.run(_check(endpoint, service))
+    answer = _scrape(metrics) if metrics else asyncio.run(_check(endpoint, service))
     sys.stdout.write(answer + "\n")
     if answer != "SERVING":
         raise typer.Exit(EXIT_NOT_SERVING)
@@ -38,3 +40,11 @@ async def _check(endpoint: str, service: str) -> str:
         except grpc.aio.AioRpcError as error:
             return f"{error.code().name}: {error.details()}"
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
+
+
+def _scrape(address: str) -> str:
+    try:
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=TIMEOUT_S):
+            return "SERVING"
+    except OSError as error:
+        return f"UNAVAILABLE: {error}"

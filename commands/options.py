@@ -3,6 +3,7 @@
 import inspect
 import os
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -10,7 +11,7 @@ from typing import Annotated, Any, TypeVar
 import typer
 from pydantic import ValidationError
 
-from sluice.settings import CONFIG_FILE_VARIABLE, CommonSettings
+from sluice.settings import CONFIG_FILE_VARIABLE, CommonSettings, unknown_names
 
 Kind = TypeVar("Kind", bound=CommonSettings)
 
@@ -54,6 +55,8 @@ def with_settings(kind: type[Kind]) -> Callable[[Callable[[Kind], None]], Callab
 
 def load(kind: type[Kind], given: dict[str, Any]) -> Kind:
     """The settings, or exit status 2 with every bad one named."""
+    if path := os.environ.get(CONFIG_FILE_VARIABLE):
+        _check_file(Path(path))
     try:
         return kind(**given)
     except ValidationError as error:
@@ -61,3 +64,15 @@ def load(kind: type[Kind], given: dict[str, Any]) -> Kind:
             name = "_".join(str(part) for part in problem["loc"])
             sys.stderr.write(f"setting {name}: {problem['msg']} (given: {problem.get('input')!r})\n")
         raise typer.Exit(EXIT_BAD_SETTINGS) from None
+
+
+def _check_file(path: Path) -> None:
+    try:
+        unknown = unknown_names(path)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        sys.stderr.write(f"{path}: {error}\n")
+        raise typer.Exit(EXIT_BAD_SETTINGS) from None
+    for name in unknown:
+        sys.stderr.write(f"{path}: no role has a setting {name!r}\n")
+    if unknown:
+        raise typer.Exit(EXIT_BAD_SETTINGS)

@@ -9,7 +9,7 @@ from typing import Any, TypeVar
 import structlog
 import uvloop
 
-from sluice.errors import Unreachable
+from sluice.errors import CannotListen, Unreachable
 from sluice.settings import CommonSettings
 from sluice.telemetry import logs
 
@@ -29,7 +29,10 @@ def run(settings: CommonSettings, role: str, main: Callable[[asyncio.Event], Cor
     """Runs `main(stop)` until it returns; `stop` is set by SIGTERM and SIGINT."""
     logs.configure(settings.log_level, settings.log_format, role=role)
     gc.set_threshold(*GC_THRESHOLDS)
-    uvloop.run(_with_signals(main))
+    try:
+        uvloop.run(_with_signals(main))
+    except CannotListen as error:
+        raise SystemExit(str(error)) from error
 
 
 async def _with_signals(main: Callable[[asyncio.Event], Coroutine[Any, Any, None]]) -> None:

@@ -3,6 +3,7 @@
 import asyncio
 import contextlib
 import time
+from functools import partial
 from uuid import uuid4
 
 from commands import process
@@ -70,9 +71,9 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
             drain_limit_s=settings.drain_limit_s,
             stop=stop,
             background=(
-                engine.run(),
-                keep_reclaiming(fenced, journal, store),
-                keep_rolling_up(incarnation, journal),
+                engine.run,
+                partial(keep_reclaiming, fenced, journal, store),
+                partial(keep_rolling_up, incarnation, journal),
             ),
         )
         await engine.drain(settings.drain_limit_s)

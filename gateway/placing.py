@@ -147,8 +147,7 @@ class Placing:
 
     def _enter_lane(self, route: Route, group: Group) -> None:
         if self._journal_reachability.away:
-            # Reserving would only put units in doubt.
-            self._finish(group, [Refused(Reason.JOURNAL_UNREACHABLE, "", RETRY_WHEN_AWAY_S)] * len(group.orders))
+            self._refuse_without_journal(group)
             return
         lane = self._lanes.get(route)
         if lane is None:
@@ -163,6 +162,10 @@ class Placing:
             lane.submit(group)
         except Overloaded as error:
             self._finish(group, [Refused(Reason.OVERLOADED, "", error.retry_after_s)] * len(group.orders))
+
+    def _refuse_without_journal(self, group: Group) -> None:
+        """Reserving would only put units in doubt."""
+        self._finish(group, [Refused(Reason.JOURNAL_UNREACHABLE, "", RETRY_WHEN_AWAY_S)] * len(group.orders))
 
     def _finish(self, group: Group, outcomes: list[Outcome]) -> None:
         for order in group.orders:
@@ -209,6 +212,8 @@ class Placing:
         for group in groups:
             if group.abandoned or group.deadline <= now:
                 self._finish(group, [Refused(Reason.DEADLINE)] * len(group.orders))
+            elif self._journal_reachability.away:
+                self._refuse_without_journal(group)  # found out while it waited in the lane
             else:
                 started.append(group)
         orders = [order for group in started for order in group.orders]
@@ -315,6 +320,8 @@ class Placing:
 
     async def _look_up(self, lookups: "list[_Lookup]") -> None:
         try:
+            if self._journal_reachability.away:
+                raise JournalUnreachable("the journal is away")  # noqa: TRY301 - told as if it had been asked
             found = await self._journal.find_orders([each for lookup in lookups for each in lookup.order_ids])
         except Exception as error:  # noqa: BLE001 - handed to the callers
             if isinstance(error, JournalUnreachable):

@@ -31,3 +31,7 @@ class Overloaded(Exception):
     def __init__(self, message: str, *, retry_after_s: float) -> None:
         super().__init__(message)
         self.retry_after_s = retry_after_s
+
+
+class CannotListen(Exception):
+    """An address that this process should listen on is held by another, or is not of this machine."""

@@ -3,6 +3,7 @@
 """
 
 import os
+import tomllib
 from pathlib import Path
 from typing import Literal
 
@@ -44,9 +45,6 @@ class JournalSettings(CommonSettings):
     journal_url: SecretStr = Field(
         SecretStr("postgresql://127.0.0.1:5432/sluice"), description="PostgreSQL database of orders, spends, outbox"
     )
-    journal_connections: int = Field(
-        3, ge=1, le=64, description="connections that commit at once; more than three bought nothing on two cores"
-    )
     journal_timeout_s: float = Field(
         1.5, gt=0, description="longest wait for one journal transaction, seconds; callers hear UNAVAILABLE within 2 s"
     )
@@ -60,6 +58,9 @@ class CassandraSettings(CommonSettings):
 
 
 class GatewaySettings(JournalSettings, CassandraSettings):
+    journal_connections: int = Field(
+        3, ge=1, le=64, description="connections that commit at once; more than three bought nothing on two cores"
+    )
     listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
     stockd: str = Field("stockd-0=127.0.0.1:7100", description="stock servers: name=host:port, comma separated")
     max_orders_in_flight: int = Field(
@@ -108,6 +109,19 @@ class EmbeddedSettings(CommonSettings):
     data_dir: Path = Field(Path(".sluice"), description="where the database files are")
     max_orders_in_flight: int = Field(20_000, ge=1, description="orders being decided at once")
     max_batches_in_flight: int = Field(8, ge=1, le=256, description="batches of one stream being decided at once")
+
+
+ALL_SETTINGS: tuple[type[CommonSettings], ...] = (GatewaySettings, StockdSettings, RelaySettings, EmbeddedSettings)
+
+
+def unknown_names(path: Path) -> list[str]:
+    """Names in a TOML file that no role knows: misspelt, most likely. One file may serve all roles.
+
+    Raises OSError, tomllib.TOMLDecodeError.
+    """
+    with path.open("rb") as file:
+        given = tomllib.load(file)
+    return sorted(given.keys() - {name for kind in ALL_SETTINGS for name in kind.model_fields})
 
 
 def parse_members(value: str) -> dict[str, str]:

@@ -381,12 +381,13 @@ class Engine:
             del self._escrows[escrow.sku]
 
     async def _wait_for_units_in_doubt(self, escrow: Escrow) -> None:
-        patience_ends = escrows.earliest_patience(escrow)
+        now = self._monotonic()
+        patience_ends = escrows.next_patience_end(escrow, now)
         if patience_ends is None:
             return
-        # When patience ends, the next refusal of the ledger is final for the front.
+        # When patience ends, the next refusal of the ledger is final for whoever lost it.
         with suppress(TimeoutError):
-            async with asyncio.timeout(max(0.0, patience_ends - self._monotonic())):
+            async with asyncio.timeout(patience_ends - now):
                 await escrow.changed.wait()
 
     async def _give_back(self, escrow: Escrow, count: int) -> None:

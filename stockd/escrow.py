@@ -161,9 +161,12 @@ def adopt(escrow: Escrow, row: Row) -> None:
     escrow.row = row
 
 
-def earliest_patience(escrow: Escrow) -> float | None:
-    front = _front(escrow)
-    return front.patience_ends if front is not None else None
+def next_patience_end(escrow: Escrow, now: float) -> float | None:
+    """When the next of those who wait loses patience. One who lost it before and still waits is not waiting for units
+    of this SKU, and would not be refused for it.
+    """
+    ends = [waiter.patience_ends for waiter in escrow.waiting if not waiter.decided and waiter.patience_ends > now]
+    return min(ends, default=None)
 
 
 def _front(escrow: Escrow) -> Waiter | None:

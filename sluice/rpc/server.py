@@ -8,6 +8,7 @@ import grpc
 import structlog
 from google.protobuf.message import Message
 
+from sluice.errors import CannotListen
 from sluice.rpc.failure import RpcFailure
 
 MAX_RECEIVE_BYTES = 4 * 1024 * 1024
@@ -87,10 +88,10 @@ def new_server() -> grpc.aio.Server:
 
 
 async def start(server: grpc.aio.Server, listen: str) -> int:
-    """Binds and starts; returns the port. Raises OSError naming the address if it cannot be bound."""
+    """Binds and starts; returns the port. Raises CannotListen."""
     try:
         port = server.add_insecure_port(listen)
     except RuntimeError as error:
-        raise OSError(f"cannot listen on {listen}: {error}") from error
+        raise CannotListen(f"cannot listen on {listen}: {error}") from error
     await server.start()
     return port

@@ -7,6 +7,7 @@ from prometheus_client.gc_collector import GCCollector
 from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
+from sluice.errors import CannotListen
 from sluice.settings import split_host_port
 
 
@@ -25,7 +26,10 @@ def gauge(registry: CollectorRegistry, name: str, description: str, read: Callab
 
 
 def serve(registry: CollectorRegistry, listen: str) -> int:
-    """Answers scrapes from a thread of its own; returns the port. Raises OSError if it cannot listen."""
+    """Answers scrapes from a thread of its own; returns the port. Raises CannotListen."""
     host, port = split_host_port(listen)
-    server, _ = start_http_server(port, addr=host, registry=registry)
+    try:
+        server, _ = start_http_server(port, addr=host, registry=registry)
+    except OSError as error:
+        raise CannotListen(f"cannot listen on {listen} for metrics: {error.strerror}") from error
     return int(server.server_port)

@@ -1,0 +1,182 @@
+"""What is measured: the no-op server, the embedded gateway and the whole cluster, each started and surely stopped."""
+
+import asyncio
+import signal
+import sys
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import asyncpg
+import grpc
+
+from audit.running import AuditReport, run_audit
+from commands.audit import cluster_parts, embedded_parts
+from deploy.local import cluster, services
+from deploy.local.layout import ClusterSpec, Endpoints, address
+from deploy.local.ports import LOOPBACK, accepts, free_port
+from deploy.local.processes import Command, NotAnsweringError, Process
+from deploy.local.services import KEYSPACE
+from sluice._gen.stock.v1 import stock_pb2
+from sluice.rpc.channel import CHANNEL_OPTIONS
+
+UNITS = 1_000_000_000
+"""Of every SKU: nothing sells out, so every order must be accepted."""
+
+CREATE_TIMEOUT_S = 30.0
+
+DRAIN_LIMIT_S = 600.0
+"""For the relay to publish what a run left behind."""
+
+DRAIN_POLL_S = 0.05
+
+BENCH_DATABASE = "bench_journal"
+"""Beside the cluster's own: rows of the bare journal loop are nobody's orders, and no relay publishes them."""
+
+
+@dataclass(frozen=True)
+class System:
+    """`pids` by name; those in `python` are processes of ours. `audit` reads everything that was sold here."""
+
+    name: str
+    endpoint: str
+    pids: Mapping[str, int]
+    python: Sequence[str]
+    audit: Callable[[], AuditReport]
+    drain: Callable[[], None]
+
+
+@contextmanager
+def noop(directory: Path) -> Iterator[System]:
+    port = free_port()
+    command = _module("noop", directory, port, "bench.noop_server", address(port))
+    with _running(Process(command, partial(_accepts, port))) as pid:
+        yield System("noop", address(port), {"noop": pid}, ["noop"], _nothing_to_audit, _nothing_to_drain)
+
+
+@contextmanager
+def embedded(directory: Path) -> Iterator[System]:
+    port = free_port()
+    target = address(port)
+    data_dir = directory / "embedded"
+    command = _module(
+        "embedded", directory, port, "commands.main", "serve", "--listen", target, "--data-dir", str(data_dir)
+    )
+    with _running(Process(command, partial(services.serves, target))) as pid:
+        yield System(
+            "embedded",
+            target,
+            {"embedded": pid},
+            ["embedded"],
+            lambda: asyncio.run(_audit_embedded(data_dir)),
+            _nothing_to_drain,
+        )
+
+
+@contextmanager
+def whole_cluster(directory: Path, say: Callable[[str], None]) -> Iterator[tuple[System, Endpoints]]:
+    """1 gateway, 2 stockd, 1 relay, and one server each of Cassandra, Kafka and PostgreSQL."""
+    spec = ClusterSpec(directory / "cluster", stockds=2, gateways=1, relays=1, log_level="warning")
+    try:
+        running = cluster.up(spec, say=say)
+        ends = running.endpoints
+        processes = running.status().processes
+        system = System(
+            "cluster",
+            ends.gateways[0],
+            {process.name: process.pid for process in processes},
+            [process.name for process in processes if process.role in ("gateway", "stockd", "relay")],
+            lambda: asyncio.run(_audit_cluster(ends)),
+            lambda: asyncio.run(_until_published(ends.postgres)),
+        )
+        yield system, ends
+    finally:
+        cluster.down(spec.directory, purge=True, say=say)
+
+
+def create_skus(endpoint: str, skus: Sequence[str]) -> None:
+    """With UNITS each, under the policy that a plain `CreateSku` gives."""
+    with grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS) as channel:
+        create: Any = channel.unary_unary(
+            "/sluice.stock.v1.StockService/CreateSku",
+            request_serializer=stock_pb2.CreateSkuRequest.SerializeToString,
+            response_deserializer=stock_pb2.CreateSkuResponse.FromString,
+        )
+        for sku in skus:
+            create(stock_pb2.CreateSkuRequest(sku=sku, units=UNITS), timeout=CREATE_TIMEOUT_S)
+
+
+def make_bench_database(cluster_url: str) -> str:
+    """An empty database on the same server; returns its URL."""
+
+    async def make() -> None:
+        connection = await asyncpg.connect(cluster_url)
+        try:
+            await connection.execute(f"CREATE DATABASE {BENCH_DATABASE}")
+        finally:
+            await connection.close()
+
+    asyncio.run(make())
+    return cluster_url.rsplit("/", maxsplit=1)[0] + f"/{BENCH_DATABASE}"
+
+
+def _module(name: str, directory: Path, port: int, *arguments: str) -> Command:
+    return Command(
+        name=name,
+        argv=(sys.executable, "-m", *arguments),
+        directory=directory,
+        log=directory / f"{name}.log",
+        environment={"SLUICE_LOG_LEVEL": "warning"},
+        listens=((LOOPBACK, port),),
+        stop_signal=signal.SIGTERM,
+    )
+
+
+@contextmanager
+def _running(process: Process) -> Iterator[int]:
+    try:
+        process.start()
+        assert process.identity
+        yield process.identity.pid
+    finally:
+        process.terminate()
+
+
+def _accepts(port: int) -> None:
+    if not accepts(LOOPBACK, port):
+        raise NotAnsweringError(f"nothing listens on port {port}")
+
+
+async def _audit_embedded(data_dir: Path) -> AuditReport:
+    async with embedded_parts(data_dir) as parts:
+        return await run_audit(parts.journal, parts.store, parts.log)
+
+
+async def _audit_cluster(ends: Endpoints) -> AuditReport:
+    async with cluster_parts(ends.postgres, ends.cassandra, KEYSPACE, ends.kafka) as parts:
+        return await run_audit(parts.journal, parts.store, parts.log)
+
+
+async def _until_published(postgres: str) -> None:
+    """Returns when the outbox is empty. Raises TimeoutError."""
+    deadline = time.monotonic() + DRAIN_LIMIT_S
+    connection = await asyncpg.connect(postgres)
+    try:
+        while await connection.fetchval("SELECT EXISTS (SELECT FROM outbox)"):
+            if time.monotonic() > deadline:
+                raise TimeoutError(f"the relay has not emptied the outbox in {DRAIN_LIMIT_S:g} s")
+            await asyncio.sleep(DRAIN_POLL_S)
+    finally:
+        await connection.close()
+
+
+def _nothing_to_drain() -> None:
+    pass
+
+
+def _nothing_to_audit() -> AuditReport:
+    return AuditReport([], 0, 0, 0, [])

@@ -1,0 +1,23 @@
+"""No interleaving of the reservation protocol oversells or loses a unit, and every rule of it is needed."""
+
+import pytest
+
+from tests.simulation.reservation_model import BREAKS, SMALL, explore
+
+
+def test_no_interleaving_breaks_a_promise() -> None:
+    found = explore(SMALL)
+    assert found.violation is None, found.path
+    assert found.states > 200_000  # a model that gets stuck early would find nothing either
+
+
+@pytest.mark.parametrize("broken", BREAKS)
+def test_a_violation_is_found_when_a_rule_is_left_out(broken: str) -> None:
+    assert explore(SMALL, broken).violation is not None
+
+
+def test_without_versions_a_late_give_back_releases_units_that_were_taken_again() -> None:
+    path = explore(SMALL, "units-only-guard").path
+    given_back = path.index("give-back-resent-applied 0")
+    assert "take-resent-applied 0" in path[given_back:]
+    assert path[-1] == "late-applied 0 -1"

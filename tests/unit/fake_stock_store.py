@@ -1,0 +1,147 @@
+"""A stock store in memory that does to callers what real ones do: late, lost, unknown, away."""
+
+import asyncio
+from collections import deque
+from collections.abc import Callable, Sequence
+from enum import Enum
+from uuid import UUID
+
+from sluice.errors import StoreUnreachable
+from sluice.model import StockPolicy
+from sluice.seams.stock_store import (
+    Consistency,
+    Ledger,
+    NoSuchSku,
+    Row,
+    SkuPage,
+    WriteOutcome,
+)
+from tests.contract.stock_store.model import Fold, LedgerModel, Restock, Take
+
+
+class Fate(Enum):
+    """What becomes of one conditional write."""
+
+    ANSWERED = "answered"
+    APPLIED_UNHEARD = "applied, and the answer is lost"
+    LOST_UNHEARD = "lost, and nobody says so"
+    LATE_UNHEARD = "on the wire until `land` or `lose`, and nobody says so"
+    AWAY = "never sent, and known not to be"
+
+
+class FakeStockStore:
+    """`fates` are those of the next takes, in order; then all are answered. While `away`, nothing is sent."""
+
+    def __init__(self) -> None:
+        self.skus: dict[str, LedgerModel] = {}
+        self.fates: deque[Fate] = deque()
+        self.away = False
+        self.answering = asyncio.Event()  # clear: conditional writes and reads hang before they take effect
+        self.answering.set()
+        self.before_read_answers: Callable[[], asyncio.Future[None]] | None = None
+        self.late: list[tuple[str, Take]] = []
+        self.sent: list[tuple[str, Take]] = []
+        self.noted: list[tuple[UUID, str]] = []
+        self.in_flight: dict[str, int] = {}
+        self.most_in_flight = 0
+
+    def create(self, sku: str, units: int) -> LedgerModel:
+        ledger = self.skus[sku] = LedgerModel()
+        if units:
+            ledger.apply(Restock(UUID(int=1), units))
+        return ledger
+
+    def add(self, sku: str, units: int) -> None:
+        self.skus[sku].apply(Restock(UUID(int=len(self.skus[sku].restocks) + 1), units))
+
+    def available(self, sku: str) -> int:
+        return self.skus[sku].available
+
+    def held(self, sku: str, incarnation: UUID) -> int:
+        row = self.skus[sku].held.get(incarnation)
+        return row.units if row else 0
+
+    def land(self, place: int = 0) -> WriteOutcome:
+        sku, take = self.late.pop(place)
+        return self.skus[sku].apply(take)
+
+    def lose(self, place: int = 0) -> None:
+        del self.late[place]
+
+    def check_conservation(self) -> None:
+        for ledger in self.skus.values():
+            assert ledger.available >= 0
+            held = sum(row.units for row in ledger.held.values())
+            assert sum(ledger.restocks.values()) == ledger.available + held
+
+    async def take(self, sku: str, incarnation: UUID, before: Row | None, count: int) -> WriteOutcome:
+        self.in_flight[sku] = self.in_flight.get(sku, 0) + 1
+        self.most_in_flight = max(self.most_in_flight, self.in_flight[sku])
+        try:
+            await asyncio.sleep(0)
+            await self.answering.wait()
+            return self._take(sku, Take(incarnation, before, count))
+        finally:
+            self.in_flight[sku] -= 1
+
+    def _take(self, sku: str, take: Take) -> WriteOutcome:
+        if self.away:
+            raise StoreUnreachable("away")
+        fate = self.fates.popleft() if self.fates else Fate.ANSWERED
+        if fate is Fate.AWAY:
+            raise StoreUnreachable("away for a moment")
+        self.sent.append((sku, take))
+        if sku not in self.skus:
+            return NoSuchSku()
+        if fate is Fate.LATE_UNHEARD:
+            self.late.append((sku, take))
+        if fate in (Fate.LATE_UNHEARD, Fate.LOST_UNHEARD):
+            raise StoreUnreachable("no answer", outcome_unknown=True)
+        outcome = self.skus[sku].apply(take)
+        if fate is Fate.APPLIED_UNHEARD:
+            raise StoreUnreachable("no answer", outcome_unknown=True)
+        return outcome
+
+    async def note_holder(self, incarnation: UUID, sku: str) -> None:
+        await self._answer()
+        self.noted.append((incarnation, sku))
+
+    async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
+        del consistency
+        await self._answer()
+        if sku not in self.skus:
+            return None
+        model = self.skus[sku]
+        ledger = Ledger(sku, StockPolicy.EXACT, model.available, dict(model.restocks), dict(model.held))
+        if self.before_read_answers is not None:
+            await self.before_read_answers()
+        return ledger
+
+    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
+        await self._answer()
+        return self.skus[sku].apply(Fold(incarnation, before, sold))
+
+    async def skus_noted(self, incarnation: UUID) -> Sequence[str]:
+        await self._answer()
+        return [sku for noted, sku in self.noted if noted == incarnation]
+
+    async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
+        raise NotImplementedError
+
+    async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
+        raise NotImplementedError
+
+    async def list_skus(self, after: str | None, limit: int) -> SkuPage:
+        raise NotImplementedError
+
+    async def ping(self) -> None:
+        await self._answer()
+
+    async def close(self) -> None:
+        pass
+
+    async def _answer(self) -> None:
+        await asyncio.sleep(0)
+        await self.answering.wait()
+        if self.away:
+            raise StoreUnreachable("away")
