@@ -39,6 +39,16 @@ async def test_a_steady_demand_is_served_from_memory() -> None:
 
 
 @in_virtual_time
+async def test_a_steady_demand_never_empties_the_escrow() -> None:
+    parts = Parts()
+    parts.store.create("a", 100_000, ESCROW)
+    await sell_steadily(parts, "a", 60, 10)
+    for _ in range(60):
+        await sell_steadily(parts, "a", 1, 10)
+        assert parts.engine.units_free() >= 50, "200 units/s are asked for: a quarter of a second must be there"
+
+
+@in_virtual_time
 async def test_exact_takes_nothing_ahead() -> None:
     parts = Parts()
     parts.store.create("a", 100_000)
