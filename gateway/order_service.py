@@ -12,7 +12,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Reason, Refused
 from gateway.paging import make_token, page_size, read_token
 from gateway.placing import Group, Placing
-from gateway.validation import name_violations, parse_order, parse_uuid
+from gateway.validation import Violation, name_violations, parse_order, parse_uuid
 from journal.protocol import Journal
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.errors import JournalUnreachable, Overloaded
@@ -110,12 +110,13 @@ class OrderService:
         del context
         customer_id = request.customer_id or None
         violations = name_violations(customer_id, "customer_id") if customer_id else []
+        size, size_violations = page_size(request.page_size)
+        before, token_violations = read_token(request.page_token, request.customer_id)
+        if before is not None and parse_uuid(before, "page_token")[1]:
+            token_violations = [Violation("page_token", "is not a token that this question was answered with")]
+        violations += size_violations + token_violations
         if violations:
             raise invalid(violations)
-        size = page_size(request.page_size)
-        before = read_token(request.page_token, request.customer_id)
-        if before is not None and parse_uuid(before, "page_token")[1]:
-            raise invalid([("page_token", "is not a token that this question was answered with")])
         try:
             orders = await self._journal.list_orders(customer_id, before, size)
         except JournalUnreachable as error:

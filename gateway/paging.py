@@ -3,37 +3,32 @@
 import base64
 import binascii
 
-from sluice.rpc.failure import RpcFailure, invalid
+from gateway.validation import Violation
 
 DEFAULT_PAGE_SIZE = 50
 MAX_PAGE_SIZE = 1_000
 """About 200 KB of orders: well below the message limit, and short for the database."""
 
 
-def page_size(asked: int) -> int:
-    """The size to use; raises INVALID_ARGUMENT if negative."""
-    if asked < 0:
-        raise invalid([("page_size", "must not be negative")])
-    return min(asked or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+def page_size(asked: int) -> tuple[int, list[Violation]]:
+    """The size to use, or what is wrong with what was asked for."""
+    size = min(asked or DEFAULT_PAGE_SIZE, MAX_PAGE_SIZE)
+    return size, [Violation("page_size", "must not be negative")] if asked < 0 else []
 
 
 def make_token(question: str, last_key: str) -> str:
     return base64.urlsafe_b64encode(f"{len(question)}:{question}{last_key}".encode()).decode()
 
 
-def read_token(token: str, question: str) -> str | None:
-    """The key to go on from; None for the first page. Raises INVALID_ARGUMENT for a token of another question."""
+def read_token(token: str, question: str) -> tuple[str | None, list[Violation]]:
+    """The key to go on from, None for the first page; or what is wrong with a token of another question."""
     if not token:
-        return None
+        return None, []
     prefix = f"{len(question)}:{question}"
     try:
         text = base64.urlsafe_b64decode(token.encode()).decode()
     except (binascii.Error, UnicodeError):
-        raise _bad_token() from None
+        text = ""
     if not text.startswith(prefix):
-        raise _bad_token()
-    return text.removeprefix(prefix)
-
-
-def _bad_token() -> RpcFailure:
-    return invalid([("page_token", "is not a token that this question was answered with")])
+        return None, [Violation("page_token", "is not a token that this question was answered with")]
+    return text.removeprefix(prefix), []

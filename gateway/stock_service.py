@@ -132,7 +132,11 @@ class StockService:
         )
 
     async def list_skus(self, request: stock_pb2.ListSkusRequest) -> stock_pb2.ListSkusResponse:
-        page = await self._store.list_skus(read_token(request.page_token, ""), page_size(request.page_size))
+        size, size_violations = page_size(request.page_size)
+        after, token_violations = read_token(request.page_token, "")
+        if violations := size_violations + token_violations:
+            raise invalid(violations)
+        page = await self._store.list_skus(after, size)
         return stock_pb2.ListSkusResponse(
             skus=[
                 stock_pb2.SkuSummary(

@@ -167,12 +167,13 @@ class Engine:
     async def audit_suspects(self) -> None:
         """Compares the rows of quiet SKUs with what is believed, where a write may have landed late."""
         for escrow in [escrow for escrow in self._escrows.values() if escrow.suspect and not escrow.tended]:
+            believed = escrow.row
             try:
                 ledger = await self._store.read(escrow.sku, Consistency.STRONG)
             except StoreUnreachable:
                 return
-            if escrow.tended or ledger is None:
-                continue
+            if escrow.tended or escrow.row != believed or ledger is None:
+                continue  # a write may have overtaken the read: what it saw says nothing of what is believed now
             escrow.suspect = False
             self._believe(escrow, ledger.held.get(self.incarnation))
             self._tend(escrow)
@@ -282,6 +283,8 @@ class Engine:
             return _Need.UNITS_FOR_ORDERS
         if escrow.demand > 0:
             return _Need.UNITS_OF_OTHERS
+        if self._escrows.get(escrow.sku) is not escrow:
+            return _Need.NOTHING  # forgotten: what it took ahead now nobody would find
         if appetite.surplus(escrow.free, self._ahead(escrow)):
             return _Need.LESS
         if self._monotonic() >= escrow.refill_not_before and appetite.wants_refill(escrow.free, self._ahead(escrow)):
@@ -313,7 +316,7 @@ class Engine:
                     case _Need.NOTHING:
                         return
         except IncarnationFenced:
-            self._fence(escrow)
+            _log.error("stopped selling", sku=escrow.sku)
         except Exception:  # noqa: BLE001 - logged; see the comment
             # A bug, or an answer that the store must not give. The SKU goes on with whoever comes next.
             _log.exception("tending a SKU failed", sku=escrow.sku)
@@ -325,14 +328,24 @@ class Engine:
 
     async def _fetch(self, escrow: Escrow) -> None:
         """Takes what orders wait for and some ahead, or less if there is less; refuses those who cannot be served."""
-        if not await self._look(escrow):
-            return
-        missing = escrow.demand - escrow.free
-        if missing <= 0:
-            return
-        outcome = await self._take(escrow, missing + self._ahead(escrow))
+        try:
+            await self._fetch_from_ledger(escrow)
+        except StoreUnreachable:
+            escrows.hand_out(escrow)  # of units that came back meanwhile
+            escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
+            if not escrow.suspect:
+                self._forget_if_empty(escrow)
+
+    async def _fetch_from_ledger(self, escrow: Escrow) -> None:
+        outcome: Applied | Refused | NoSuchSku | None = NoSuchSku()
+        if await self._look(escrow):
+            missing = escrow.demand - escrow.free
+            if missing <= 0:
+                return
+            outcome = await self._take(escrow, missing + self._ahead(escrow))
         if isinstance(outcome, NoSuchSku):
-            self._forget(escrow)
+            escrows.refuse_all(escrow, Verdict.SKU_NOT_FOUND)
+            self._forget_if_empty(escrow)
         elif isinstance(outcome, Refused):
             escrow.changed.clear()
             short = escrows.refuse_hopeless(escrow, outcome.available, self._monotonic())
@@ -345,15 +358,17 @@ class Engine:
 
     async def _refill(self, escrow: Escrow) -> None:
         """Takes ahead of demand. What stands in the way must not hold up anything: it is tried again later."""
-        count = 0
-        if await self._look(escrow):
-            count = self._ahead(escrow) - escrow.free
-        if count <= 0 or not isinstance(await self._take(escrow, count), Applied):
+        outcome = None
+        with suppress(StoreUnreachable):
+            if await self._look(escrow) and (count := self._ahead(escrow) - escrow.free) > 0:
+                outcome = await self._take(escrow, count)
+        if not isinstance(outcome, Applied):
             escrow.refill_not_before = self._monotonic() + REFILL_PAUSE_S
 
     async def _look(self, escrow: Escrow) -> bool:
-        """Learns the policy, and for `escrow` from time to time what is available. False: it could not, or there is
-        no such SKU, and whoever waited has been told.
+        """Whether there is such a SKU. Learns its policy, and for `escrow` from time to time what is available.
+
+        Raises StoreUnreachable if the policy is not known yet.
         """
         now = self._monotonic()
         if escrow.policy is StockPolicy.EXACT or (escrow.policy and now - escrow.seen_at < AVAILABLE_STALE_S):
@@ -362,22 +377,19 @@ class Engine:
             ledger = await self._store.read(escrow.sku, Consistency.QUORUM)
         except StoreUnreachable:
             self._metrics.store_errors.inc()
-            if escrow.policy is not None:
-                return True  # what was last seen must do; the take will tell
-            escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
-            return False
+            if escrow.policy is None:
+                raise
+            return True  # what was last seen must do; the take will tell
         if ledger is None:
-            self._forget(escrow)
             return False
         escrow.policy = ledger.policy
         escrow.available = ledger.available
         escrow.seen_at = self._monotonic()
         return True
 
-    def _forget(self, escrow: Escrow) -> None:
-        """There is no such SKU. Clients may ask for any name: unknown ones must not fill memory."""
-        escrows.refuse_all(escrow, Verdict.SKU_NOT_FOUND)
-        if self._escrows.get(escrow.sku) is escrow and not escrow.in_doubt:
+    def _forget_if_empty(self, escrow: Escrow) -> None:
+        """Clients may ask for any name: those of no SKU must not fill memory."""
+        if escrow.row is None and not escrow.in_doubt and self._escrows.get(escrow.sku) is escrow:
             del self._escrows[escrow.sku]
 
     async def _wait_for_units_in_doubt(self, escrow: Escrow) -> None:
@@ -393,7 +405,9 @@ class Engine:
     async def _give_back(self, escrow: Escrow, count: int) -> None:
         """Returns free units; while the store is away, keeps them until somebody asks or some time has passed."""
         escrow.free -= count  # they are on their way: nobody may be granted them
-        outcome = await self._take(escrow, -count)
+        outcome = None
+        with suppress(StoreUnreachable):
+            outcome = await self._take(escrow, -count)
         if not isinstance(outcome, Applied):
             escrow.free += count
             with suppress(TimeoutError):
@@ -403,7 +417,8 @@ class Engine:
     async def _take(self, escrow: Escrow, count: int) -> Applied | Refused | NoSuchSku | None:
         """One conditional write, sent again until its outcome is known. None: look again, nothing was taken.
 
-        A negative count gives back. Raises IncarnationFenced if the row turns out to be folded.
+        A negative count gives back. Raises StoreUnreachable if nothing was sent, IncarnationFenced if the row turns
+        out to be folded.
         """
         before = escrow.row
         wanted = Row((before.units if before else 0) + count, (before.version if before else 0) + 1)
@@ -416,8 +431,7 @@ class Engine:
             except StoreUnreachable as error:
                 self._metrics.store_errors.inc()
                 if attempt == 0 and not error.outcome_unknown:
-                    escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
-                    return None
+                    raise
                 escrow.suspect = True
                 await asyncio.sleep(RESEND_BACKOFF_S[min(attempt, len(RESEND_BACKOFF_S) - 1)])
                 attempt += 1
@@ -447,14 +461,16 @@ class Engine:
             _log.warning("adopted units of a write that landed late", sku=escrow.sku, units=row.units - believed)
             escrows.adopt(escrow, row)
         elif row != escrow.row:
-            raise IncarnationFenced(self.incarnation)
+            _log.error("the ledger row is smaller than believed: this incarnation has been folded", sku=escrow.sku)
+            raise self._fence()
 
-    def _fence(self, escrow: Escrow) -> None:
-        _log.error("the ledger row is smaller than believed: this incarnation has been folded", sku=escrow.sku)
+    def _fence(self) -> IncarnationFenced:
+        """Stops selling at once, for every SKU; what to raise then."""
         self._fenced = True
         for each in self._escrows.values():
             escrows.refuse_all(each, Verdict.LEDGER_UNREACHABLE)
             each.changed.set()
+        return IncarnationFenced(self.incarnation)
 
     async def _check_fence(self) -> None:
         if self._fenced:
@@ -464,8 +480,7 @@ class Engine:
         except JournalUnreachable:
             return
         if any(row.fenced for row in rows if row.incarnation == self.incarnation):
-            self._fenced = True
-            raise IncarnationFenced(self.incarnation)
+            raise self._fence()
 
 
 def _single_lines(batch: ReserveBatch, shelf: Sequence[Escrow]) -> list[list[EscrowLine]]:
