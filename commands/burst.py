@@ -70,14 +70,15 @@ class Clients:
         """Connections are made before the burst, as real clients have them."""
         await asyncio.gather(*(channel.channel_ready() for channel in self._channels))
 
-    async def create_skus(self, skus: Sequence[str], units: int) -> None:
+    async def create_skus(self, skus: Sequence[str], units: int, policy: str = "exact") -> None:
         create = self._channels[0].unary_unary(
             "/sluice.stock.v1.StockService/CreateSku",
             request_serializer=stock_pb2.CreateSkuRequest.SerializeToString,
             response_deserializer=stock_pb2.CreateSkuResponse.FromString,
         )
         for sku in skus:
-            await create(stock_pb2.CreateSkuRequest(sku=sku, units=units), timeout=ORDER_TIMEOUT_S)
+            request = stock_pb2.CreateSkuRequest(sku=sku, units=units, policy=f"STOCK_POLICY_{policy.upper()}")
+            await create(request, timeout=ORDER_TIMEOUT_S)
 
     async def place_all(self, orders: Sequence[orders_pb2.PlaceOrderRequest]) -> Burst:
         """Sends all at once, spread over the channels."""

@@ -13,7 +13,8 @@ from rich.console import Console
 from audit.running import run_audit
 from commands.audit import cluster_parts
 from commands.burst import Burst
-from commands.demo import EXIT_WRONG, Audit, DemoResult, new_names, run_burst, show_result
+from commands.demo import EXIT_WRONG, Audit, DemoResult, Sale, new_names, run_burst, show_result
+from commands.stock import Policy
 from deploy.local import cluster
 from deploy.local.layout import DEFAULT_DIRECTORY, ClusterSpec, Endpoints
 from deploy.local.services import KEYSPACE
@@ -30,6 +31,7 @@ def demo(
     units: Annotated[int, typer.Option(min=0, help="units of each SKU")] = 300,
     skus: Annotated[int, typer.Option(min=1, help="SKUs that the orders spread over")] = 1,
     channels: Annotated[int, typer.Option(min=1, help="client connections")] = 8,
+    policy: Annotated[Policy, typer.Option(help="stock policy of the SKUs")] = Policy.EXACT,
     stockd: Annotated[int, typer.Option(min=1, help="stock servers")] = 2,
     gateways: Annotated[int, typer.Option(min=1, help="gateways")] = 1,
     data_dir: Annotated[Path, typer.Option(help="data, logs and state of the cluster")] = DEFAULT_DIRECTORY,
@@ -39,9 +41,9 @@ def demo(
     spec = ClusterSpec(data_dir, stockds=stockd, gateways=gateways)
     running = cluster.up(spec, say=lambda line: typer.echo(line, err=True))
     try:
-        names = new_names(skus)
+        sale = Sale(orders, units, new_names(skus), channels, policy)
         audit = audit_cluster(running.endpoints)
-        result = asyncio.run(run_burst(running.endpoints.gateways, names, units, orders, channels, audit))
+        result = asyncio.run(run_burst(running.endpoints.gateways, sale, audit))
         created = asyncio.run(count_created(running.endpoints.kafka, result.burst.accepted_ids()))
     finally:
         cluster.down(data_dir, say=lambda line: typer.echo(line, err=True))

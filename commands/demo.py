@@ -24,6 +24,7 @@ from rich.table import Table
 from audit.running import run_audit
 from commands.audit import embedded_parts
 from commands.burst import ACCEPTED, Burst, Clients, new_orders
+from commands.stock import Policy
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.rpc.channel import open_channel
@@ -37,6 +38,16 @@ OUT_OF_STOCK = "OUT_OF_STOCK"
 
 Audit = Callable[[Burst, Sequence[str]], Awaitable[list[str]]]
 """Returns what is wrong, as sentences; nothing if all is well."""
+
+
+class Sale(NamedTuple):
+    """What is sold and asked for: `orders` of one unit at once, over `skus` with `units` each."""
+
+    orders: int
+    units: int
+    skus: Sequence[str]
+    channels: int
+    policy: Policy
 
 
 class DemoResult(NamedTuple):
@@ -65,11 +76,12 @@ def demo(
     units: Annotated[int, typer.Option(min=0, help="units of each SKU")] = 300,
     skus: Annotated[int, typer.Option(min=1, help="SKUs that the orders spread over")] = 1,
     channels: Annotated[int, typer.Option(min=1, help="client connections")] = 8,
+    policy: Annotated[Policy, typer.Option(help="stock policy of the SKUs")] = Policy.EXACT,
     endpoint: Annotated[str, typer.Option(help="a running gateway; else one is started for the demo")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
 ) -> None:
     """Sends many orders at once at few units and shows what became of them."""
-    result = asyncio.run(_run(orders, units, skus, channels, endpoint))
+    result = asyncio.run(_run(Sale(orders, units, new_names(skus), channels, policy), endpoint))
     if as_json:
         sys.stdout.write(json.dumps(result.as_dict()) + "\n")
     else:
@@ -79,12 +91,11 @@ def demo(
         raise typer.Exit(EXIT_WRONG)
 
 
-async def _run(orders: int, units: int, skus: int, channels: int, endpoint: str) -> DemoResult:
-    names = new_names(skus)
+async def _run(sale: Sale, endpoint: str) -> DemoResult:
     if endpoint:
-        return await run_burst([endpoint], names, units, orders, channels, audit_by_api(endpoint))
+        return await run_burst([endpoint], sale, audit_by_api(endpoint))
     async with embedded_gateway() as (address, data_dir):
-        return await run_burst([address], names, units, orders, channels, audit_files(data_dir))
+        return await run_burst([address], sale, audit_files(data_dir))
 
 
 def new_names(skus: int) -> list[str]:
@@ -93,23 +104,23 @@ def new_names(skus: int) -> list[str]:
     return [f"demo-{run}-{number}" for number in range(skus)]
 
 
-async def run_burst(
-    endpoints: Sequence[str], skus: Sequence[str], units: int, orders: int, channels: int, audit: Audit
-) -> DemoResult:
+async def run_burst(endpoints: Sequence[str], sale: Sale, audit: Audit) -> DemoResult:
     """Creates the SKUs, sends the orders, checks the sums and then whatever `audit` checks."""
-    clients = Clients(endpoints, channels)
+    clients = Clients(endpoints, sale.channels)
     try:
         await clients.connect()
-        await clients.create_skus(skus, units)
-        burst = await clients.place_all(new_orders(orders, skus))
+        await clients.create_skus(sale.skus, sale.units, sale.policy.value)
+        burst = await clients.place_all(new_orders(sale.orders, sale.skus))
     finally:
         await clients.close()
-    return DemoResult(burst, [*check_sums(burst, skus, units, orders), *await audit(burst, skus)])
+    return DemoResult(burst, [*check_sums(burst, sale), *await audit(burst, sale.skus)])
 
 
-def check_sums(burst: Burst, skus: Sequence[str], units: int, orders: int) -> list[str]:
-    per_sku = [orders // len(skus) + (1 if number < orders % len(skus) else 0) for number in range(len(skus))]
-    expected = sum(min(units, asked) for asked in per_sku)
+def check_sums(burst: Burst, sale: Sale) -> list[str]:
+    """The orders go over the SKUs in turn, one unit each."""
+    count = len(sale.skus)
+    per_sku = [sale.orders // count + (1 if number < sale.orders % count else 0) for number in range(count)]
+    expected = sum(min(sale.units, asked) for asked in per_sku)
     accepted = burst.told()[ACCEPTED]
     return [] if accepted == expected else [f"I1: accepted {accepted} orders, but {expected} have units"]
 

@@ -54,6 +54,7 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
         reservation_grace_s=RESERVATION_GRACE_S,
         store_timeout_s=STORE_TIMEOUT_S,
         max_waiting_orders=MAX_WAITING_ORDERS,
+        owners=1,
         metrics=StockdMetrics(registry),
     )
     try:

@@ -1,5 +1,6 @@
 """`sluice stock …`: what there is to sell."""
 
+from enum import Enum
 from typing import Annotated
 from uuid import uuid4
 
@@ -12,6 +13,14 @@ from sluice.seams.stock_store import Consistency
 SERVICE = "/sluice.stock.v1.StockService/"
 PAGE_SIZE = 1_000
 
+
+class Policy(Enum):
+    """The policies of this version."""
+
+    EXACT = "exact"
+    ESCROW = "escrow"
+
+
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 
 
@@ -19,11 +28,14 @@ app = typer.Typer(no_args_is_help=True, help=__doc__)
 def create(
     sku: str,
     units: Annotated[int, typer.Argument(min=0)],
+    policy: Annotated[
+        Policy, typer.Option(help="exact: nothing is taken ahead; escrow: about a second of demand is")
+    ] = (Policy.EXACT),
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     as_json: AsJson = False,
 ) -> None:
     """Creates a SKU with its first units. The same again changes nothing."""
-    request = stock_pb2.CreateSkuRequest(sku=sku, units=units)
+    request = stock_pb2.CreateSkuRequest(sku=sku, units=units, policy=f"STOCK_POLICY_{policy.name}")
     show(call(endpoint, SERVICE + "CreateSku", request, stock_pb2.CreateSkuResponse), as_json=as_json)
 
 

@@ -29,6 +29,9 @@ from stockd.stores.cassandra import CassandraStore
 MAX_WAITING_ORDERS = 100_000
 """Orders that may wait for units at once: about 50 MB of memory at worst."""
 
+OWNERS_PER_SKU = 2
+"""A SKU's owner, and the next in rank that serves while the owner is away."""
+
 RECLAIM_INTERVAL_S = 10.0
 """How often the rows of earlier starts are looked at again: a zombie's late write may strand units at any time."""
 
@@ -71,6 +74,7 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
         reservation_grace_s=settings.reservation_grace_s,
         store_timeout_s=settings.store_timeout_s,
         max_waiting_orders=MAX_WAITING_ORDERS,
+        owners=OWNERS_PER_SKU,
         metrics=StockdMetrics(registry),
     )
     metrics.gauge(registry, "sluice_stockd_escrow_units", "units taken and not granted", engine.units_free)

@@ -33,7 +33,11 @@ _CONSISTENCIES = {
     stock_pb2.CONSISTENCY_QUORUM: Consistency.QUORUM,
     stock_pb2.CONSISTENCY_LOCAL: Consistency.LOCAL,
 }
-_OFFERED_POLICIES = (stock_pb2.STOCK_POLICY_UNSPECIFIED, stock_pb2.STOCK_POLICY_EXACT)
+_POLICIES = {
+    stock_pb2.STOCK_POLICY_UNSPECIFIED: StockPolicy.EXACT,
+    stock_pb2.STOCK_POLICY_EXACT: StockPolicy.EXACT,
+    stock_pb2.STOCK_POLICY_ESCROW: StockPolicy.ESCROW,
+}
 
 
 class StockService:
@@ -57,14 +61,17 @@ class StockService:
         violations = name_violations(request.sku, "sku")
         if request.units > MAX_RESTOCK_UNITS:
             violations.append(Violation("units", f"must be at most {MAX_RESTOCK_UNITS}"))
-        if request.policy not in _OFFERED_POLICIES:
-            violations.append(Violation("policy", "only STOCK_POLICY_EXACT is available in this version"))
+        if request.policy not in _POLICIES:
+            violations.append(
+                Violation("policy", "only STOCK_POLICY_EXACT and STOCK_POLICY_ESCROW are available in this version")
+            )
         if violations:
             raise invalid(violations)
         sku = request.sku
-        standing = await self._store.create_sku(sku, StockPolicy.EXACT)
+        policy = _POLICIES[request.policy]
+        standing = await self._store.create_sku(sku, policy)
         replayed = standing is not None
-        if standing not in (None, StockPolicy.EXACT):
+        if standing not in (None, policy):
             raise _sku_exists(sku)
         outcome = await self._add_units(sku, uuid5(FIRST_UNITS_NAMESPACE, sku), request.units)
         if isinstance(outcome, Refused):
@@ -72,7 +79,10 @@ class StockService:
                 raise _sku_exists(sku)
             replayed = True
         return stock_pb2.CreateSkuResponse(
-            sku=sku, units=request.units, policy=stock_pb2.STOCK_POLICY_EXACT, replayed=replayed
+            sku=sku,
+            units=request.units,
+            policy=policy,  # type: ignore[arg-type]  # the stub wants its own enum class
+            replayed=replayed,
         )
 
     async def restock(self, request: stock_pb2.RestockRequest) -> stock_pb2.RestockResponse:

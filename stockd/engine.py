@@ -1,7 +1,8 @@
 """The stock keeper: decides `Reserve` batches from escrow, moves units between ledger and escrow.
 
-Policy `exact`: the escrow holds only what waiting orders need. Per SKU one conditional write is in flight at a time;
-orders that arrive meanwhile wait and share the next one. Units that turn out unsold go back as soon as nobody waits.
+Orders are served from the escrow, in memory. Per SKU one conditional write is in flight at a time; orders for which
+the escrow does not suffice wait and share the next one. How much is taken ahead, and when the unsold goes back, is
+the policy's appetite: nothing ahead and at once for `exact`, about a second of demand for `escrow`.
 
 Safety rests on three rules (design §3): a write of unknown outcome is sent again unchanged, never made anew; a
 reservation is believed sold or void only as the journal's row says; a fenced incarnation stops.
@@ -11,6 +12,7 @@ import asyncio
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
+from enum import Enum
 from itertools import islice
 from typing import NamedTuple
 from uuid import UUID
@@ -19,8 +21,10 @@ import structlog
 
 from journal.protocol import IncarnationFenced, Journal
 from sluice.errors import JournalUnreachable, StoreUnreachable
+from sluice.model import StockPolicy
 from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement, Verdict
 from sluice.seams.stock_store import Applied, Consistency, NoSuchSku, Refused, Row, StockStore
+from stockd import appetite
 from stockd import escrow as escrows
 from stockd.escrow import Escrow, EscrowLine, Request, Waiter
 from stockd.metrics import StockdMetrics
@@ -42,7 +46,24 @@ MAX_CLOSE_BATCH = 1_000
 FENCE_CHECK_INTERVAL_S = 2.0
 """How soon a fenced zombie notices. Only for tidiness: nothing it grants can be committed."""
 
+AVAILABLE_STALE_S = 1.0
+"""How old the last sight of a SKU's available units may be when units are taken ahead: one read a second and SKU."""
+
+REFILL_PAUSE_S = 0.2
+"""After taking ahead failed: the ledger is away or nearly empty, and every order would try again."""
+
 _log = structlog.get_logger(__name__)
+
+
+class _Need(Enum):
+    """What an escrow needs done, most urgent first."""
+
+    UNITS_FOR_ORDERS = 1
+    UNITS_OF_OTHERS = 2
+    """The order in front waits for another SKU."""
+    LESS = 3
+    MORE = 4
+    NOTHING = 5
 
 
 class _OpenReservation(NamedTuple):
@@ -63,8 +84,10 @@ class Engine:
         reservation_grace_s: float,
         store_timeout_s: float,
         max_waiting_orders: int,
+        owners: int,
         metrics: StockdMetrics,
     ) -> None:
+        """`owners`: how many servers may hold an escrow of one SKU at a time; each leaves the others their share."""
         self.incarnation = incarnation
         self._store = store
         self._journal = journal
@@ -72,6 +95,7 @@ class Engine:
         self._grace_s = reservation_grace_s
         self._store_timeout_s = store_timeout_s
         self._max_waiting_orders = max_waiting_orders
+        self._owners = owners
         self._metrics = metrics
         self._escrows: dict[str, Escrow] = {}
         self._open: dict[int, _OpenReservation] = {}
@@ -79,6 +103,7 @@ class Engine:
         self._waiting_orders = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._fenced = False
+        self._draining = False
 
     async def reserve(self, batch: ReserveBatch, settlements: Sequence[Settlement], timeout_s: float) -> Reservation:
         """See StockKeeper.reserve. Raises IncarnationFenced once this incarnation knows that it is."""
@@ -119,6 +144,7 @@ class Engine:
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
             await self.close_overdue()
             await self.audit_suspects()
+            self.return_unsold()
             if self._monotonic() >= next_fence_check:
                 await self._check_fence()
                 next_fence_check = self._monotonic() + FENCE_CHECK_INTERVAL_S
@@ -152,6 +178,12 @@ class Engine:
             self._believe(escrow, ledger.held.get(self.incarnation))
             self._tend(escrow)
 
+    def return_unsold(self) -> None:
+        """Demand fades without anybody telling."""
+        for escrow in list(self._escrows.values()):
+            if escrow.free:
+                self._tend(escrow)
+
     def units_free(self) -> int:
         return sum(escrow.free for escrow in self._escrows.values())
 
@@ -164,6 +196,8 @@ class Engine:
     async def drain(self, limit_s: float) -> None:
         """Waits until no order waits, nothing is in doubt and every unsold unit is back in the ledger, or the limit."""
         end = self._monotonic() + limit_s
+        self._draining = True
+        self.return_unsold()
         while self._tasks or self._open:
             left = end - self._monotonic()
             if left <= 0:
@@ -179,8 +213,14 @@ class Engine:
         patience_ends = self._monotonic() + SOLD_OUT_PATIENCE_S
         lines_of = _single_lines(batch, shelf) if not batch.lines_per_order else _lines(batch, shelf)
         waiters = [Waiter(request, place, lines, patience_ends) for place, lines in enumerate(lines_of)]
+        demand_before = [escrow.demand for escrow in shelf]
         for waiter in waiters:
             escrows.enqueue(waiter)
+        now = self._monotonic()
+        for escrow, before in zip(shelf, demand_before, strict=True):
+            escrow.asked.asked(escrow.demand - before, now)
+        for escrow in shelf:
+            escrows.hand_out(escrow)  # what is in memory is sold at once, whatever the ledger is doing
         for escrow in shelf:
             escrow.changed.set()
             self._tend(escrow)
@@ -232,26 +272,49 @@ class Engine:
 
     def _tend(self, escrow: Escrow) -> None:
         """Makes sure that somebody acts on the escrow's needs."""
-        if not escrow.tended and (escrow.waiting or escrow.free) and not self._fenced:
+        if not escrow.tended and not self._fenced and self._needs(escrow) is not _Need.NOTHING:
             escrow.tended = True
             task = asyncio.create_task(self._tend_until_quiet(escrow))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
+
+    def _needs(self, escrow: Escrow) -> "_Need":
+        if escrow.demand > escrow.free:
+            return _Need.UNITS_FOR_ORDERS
+        if escrow.demand > 0:
+            return _Need.UNITS_OF_OTHERS
+        if self._escrows.get(escrow.sku) is not escrow:
+            return _Need.NOTHING  # forgotten: what it took ahead now nobody would find
+        if appetite.surplus(escrow.free, self._ahead(escrow)):
+            return _Need.LESS
+        if self._monotonic() >= escrow.refill_not_before and appetite.wants_refill(escrow.free, self._ahead(escrow)):
+            return _Need.MORE
+        return _Need.NOTHING
+
+    def _ahead(self, escrow: Escrow) -> int:
+        """Units to hold beyond those that orders wait for."""
+        if escrow.policy is not StockPolicy.ESCROW or self._draining:
+            return 0
+        # Its own free units count as to be had: else a full escrow would find its share of the rest too small.
+        to_be_had = escrow.available + escrow.free
+        return appetite.ahead(escrow.asked.rate_per_s(self._monotonic()), to_be_had, self._owners)
 
     async def _tend_until_quiet(self, escrow: Escrow) -> None:
         try:
             while not self._fenced:
                 escrow.changed.clear()
                 escrows.hand_out(escrow)
-                missing = escrow.demand - escrow.free
-                if missing > 0:
-                    await self._fetch(escrow, missing)
-                elif escrow.demand > 0:
-                    await escrow.changed.wait()  # the front waits for units of another SKU
-                elif escrow.free > 0:
-                    await self._give_back(escrow)
-                else:
-                    return
+                match self._needs(escrow):
+                    case _Need.UNITS_FOR_ORDERS:
+                        await self._fetch(escrow)
+                    case _Need.UNITS_OF_OTHERS:
+                        await escrow.changed.wait()
+                    case _Need.MORE:
+                        await self._refill(escrow)
+                    case _Need.LESS:
+                        await self._give_back(escrow, appetite.surplus(escrow.free, self._ahead(escrow)))
+                    case _Need.NOTHING:
+                        return
         except IncarnationFenced:
             _log.error("stopped selling", sku=escrow.sku)
         except Exception:  # noqa: BLE001 - logged; see the comment
@@ -263,18 +326,23 @@ class Engine:
             if escrow.demand and not self._fenced:
                 self._tend(escrow)
 
-    async def _fetch(self, escrow: Escrow, missing: int) -> None:
-        """Takes what is missing, or less if there is less, and refuses those who cannot be served."""
+    async def _fetch(self, escrow: Escrow) -> None:
+        """Takes what orders wait for and some ahead, or less if there is less; refuses those who cannot be served."""
         try:
-            await self._fetch_from_ledger(escrow, missing)
+            await self._fetch_from_ledger(escrow)
         except StoreUnreachable:
             escrows.hand_out(escrow)  # of units that came back meanwhile
             escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
             if not escrow.suspect:
                 self._forget_if_empty(escrow)
 
-    async def _fetch_from_ledger(self, escrow: Escrow, missing: int) -> None:
-        outcome = await self._take(escrow, missing)
+    async def _fetch_from_ledger(self, escrow: Escrow) -> None:
+        outcome: Applied | Refused | NoSuchSku | None = NoSuchSku()
+        if await self._look(escrow):
+            missing = escrow.demand - escrow.free
+            if missing <= 0:
+                return
+            outcome = await self._take(escrow, missing + self._ahead(escrow))
         if isinstance(outcome, NoSuchSku):
             escrows.refuse_all(escrow, Verdict.SKU_NOT_FOUND)
             self._forget_if_empty(escrow)
@@ -287,6 +355,37 @@ class Engine:
             escrows.hand_out(escrow)
             if escrow.demand > escrow.free:
                 await self._wait_for_units_in_doubt(escrow)
+
+    async def _refill(self, escrow: Escrow) -> None:
+        """Takes ahead of demand. What stands in the way must not hold up anything: it is tried again later."""
+        outcome = None
+        with suppress(StoreUnreachable):
+            if await self._look(escrow) and (count := self._ahead(escrow) - escrow.free) > 0:
+                outcome = await self._take(escrow, count)
+        if not isinstance(outcome, Applied):
+            escrow.refill_not_before = self._monotonic() + REFILL_PAUSE_S
+
+    async def _look(self, escrow: Escrow) -> bool:
+        """Whether there is such a SKU. Learns its policy, and for `escrow` from time to time what is available.
+
+        Raises StoreUnreachable if the policy is not known yet.
+        """
+        now = self._monotonic()
+        if escrow.policy is StockPolicy.EXACT or (escrow.policy and now - escrow.seen_at < AVAILABLE_STALE_S):
+            return True
+        try:
+            ledger = await self._store.read(escrow.sku, Consistency.QUORUM)
+        except StoreUnreachable:
+            self._metrics.store_errors.inc()
+            if escrow.policy is None:
+                raise
+            return True  # what was last seen must do; the take will tell
+        if ledger is None:
+            return False
+        escrow.policy = ledger.policy
+        escrow.available = ledger.available
+        escrow.seen_at = self._monotonic()
+        return True
 
     def _forget_if_empty(self, escrow: Escrow) -> None:
         """Clients may ask for any name: those of no SKU must not fill memory."""
@@ -303,10 +402,9 @@ class Engine:
             async with asyncio.timeout(patience_ends - now):
                 await escrow.changed.wait()
 
-    async def _give_back(self, escrow: Escrow) -> None:
-        """Returns all free units; while the store is away, keeps them until somebody asks or some time has passed."""
-        count = escrow.free
-        escrow.free = 0  # they are on their way: nobody may be granted them
+    async def _give_back(self, escrow: Escrow, count: int) -> None:
+        """Returns free units; while the store is away, keeps them until somebody asks or some time has passed."""
+        escrow.free -= count  # they are on their way: nobody may be granted them
         outcome = None
         with suppress(StoreUnreachable):
             outcome = await self._take(escrow, -count)
@@ -341,7 +439,11 @@ class Engine:
         if isinstance(outcome, Applied) or (isinstance(outcome, Refused) and outcome.row == wanted and attempt > 0):
             escrow.row = wanted
             escrow.free += max(count, 0)
+            escrow.available = max(0, escrow.available - count)
             return Applied()
+        if isinstance(outcome, Refused):
+            escrow.available = outcome.available
+            escrow.seen_at = self._monotonic()
         if isinstance(outcome, Refused) and outcome.row != before:
             self._believe(escrow, outcome.row)
             return None

@@ -11,8 +11,10 @@ refused elsewhere: that is what makes "exactly as many orders as there are units
 import asyncio
 from collections import deque
 
+from sluice.model import StockPolicy
 from sluice.seams.stock_keeper import Verdict
 from sluice.seams.stock_store import Row
+from stockd.appetite import Demand
 
 
 class Request:
@@ -39,12 +41,17 @@ class Escrow:
     """One SKU's units in this incarnation. `row` is what its ledger row is believed to be; None: there is none."""
 
     __slots__ = (
+        "asked",
+        "available",
         "changed",
         "demand",
         "free",
         "holder_noted",
         "in_doubt",
+        "policy",
+        "refill_not_before",
         "row",
+        "seen_at",
         "sku",
         "suspect",
         "tended",
@@ -54,6 +61,12 @@ class Escrow:
     def __init__(self, sku: str) -> None:
         self.sku = sku
         self.row: Row | None = None
+        # Learnt from the ledger when the SKU is first asked for.
+        self.policy: StockPolicy | None = None
+        self.available = 0  # in the ledger, as it was last seen; others take from it too
+        self.seen_at = 0.0
+        self.asked = Demand()
+        self.refill_not_before = 0.0
         self.free = 0
         self.in_doubt = 0
         self.demand = 0

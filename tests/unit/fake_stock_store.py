@@ -34,6 +34,7 @@ class FakeStockStore:
 
     def __init__(self) -> None:
         self.skus: dict[str, LedgerModel] = {}
+        self.policies: dict[str, StockPolicy] = {}
         self.fates: deque[Fate] = deque()
         self.away = False
         self.answering = asyncio.Event()  # clear: conditional writes and reads hang before they take effect
@@ -45,8 +46,9 @@ class FakeStockStore:
         self.in_flight: dict[str, int] = {}
         self.most_in_flight = 0
 
-    def create(self, sku: str, units: int) -> LedgerModel:
+    def create(self, sku: str, units: int, policy: StockPolicy = StockPolicy.EXACT) -> LedgerModel:
         ledger = self.skus[sku] = LedgerModel()
+        self.policies[sku] = policy
         if units:
             ledger.apply(Restock(UUID(int=1), units))
         return ledger
@@ -112,7 +114,7 @@ class FakeStockStore:
         if sku not in self.skus:
             return None
         model = self.skus[sku]
-        ledger = Ledger(sku, StockPolicy.EXACT, model.available, dict(model.restocks), dict(model.held))
+        ledger = Ledger(sku, self.policies[sku], model.available, dict(model.restocks), dict(model.held))
         if self.before_read_answers is not None:
             await self.before_read_answers()
         return ledger

@@ -46,6 +46,7 @@ class Parts:
             reservation_grace_s=GRACE_S,
             store_timeout_s=STORE_TIMEOUT_S,
             max_waiting_orders=max_waiting_orders,
+            owners=1,
             metrics=StockdMetrics(CollectorRegistry()),
         )
 
