@@ -24,7 +24,7 @@ EXIT_TERMINATED = 143
 
 def main(
     quick: Annotated[
-        bool, typer.Option("--quick", help="does everything work? a minute, and figures that mean nothing")
+        bool, typer.Option("--quick", help="does everything work? two minutes, and figures that mean nothing")
     ] = False,
     minutes: Annotated[float | None, typer.Option(min=0, help="of the memory run; 0 leaves it out")] = None,
     repetitions: Annotated[int | None, typer.Option(min=1, help="of every measurement")] = None,

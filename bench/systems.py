@@ -16,9 +16,9 @@ import grpc
 
 from audit.running import AuditReport, run_audit
 from commands.audit import cluster_parts, embedded_parts
-from deploy.local import cluster, services
+from deploy.local import cluster, postgres, services
 from deploy.local.layout import ClusterSpec, Endpoints, address
-from deploy.local.ports import LOOPBACK, accepts, free_port
+from deploy.local.ports import LOOPBACK, accepts, free_port, holder
 from deploy.local.processes import Command, NotAnsweringError, Process
 from deploy.local.services import KEYSPACE
 from sluice._gen.stock.v1 import stock_pb2
@@ -36,6 +36,10 @@ DRAIN_POLL_S = 0.05
 
 BENCH_DATABASE = "bench_journal"
 """Beside the cluster's own: rows of the bare journal loop are nobody's orders, and no relay publishes them."""
+
+
+class ForeignServer(Exception):
+    """Another program's process answers where one of ours should: nothing may be measured, or sold, there."""
 
 
 @dataclass(frozen=True)
@@ -79,12 +83,17 @@ def embedded(directory: Path) -> Iterator[System]:
 
 @contextmanager
 def whole_cluster(directory: Path, say: Callable[[str], None]) -> Iterator[tuple[System, Endpoints]]:
-    """1 gateway, 2 stockd, 1 relay, and one server each of Cassandra, Kafka and PostgreSQL."""
+    """1 gateway, 2 stockd, 1 relay, and one server each of Cassandra, Kafka and PostgreSQL.
+
+    Raises ForeignServer, and whatever `cluster.up` raises.
+    """
     spec = ClusterSpec(directory / "cluster", stockds=2, gateways=1, relays=1, log_level="warning")
     try:
         running = cluster.up(spec, say=say)
         ends = running.endpoints
         processes = running.status().processes
+        for process in processes:
+            check_holder(process.name, process.pid, process.endpoint)
         system = System(
             "cluster",
             ends.gateways[0],
@@ -96,6 +105,20 @@ def whole_cluster(directory: Path, say: Callable[[str], None]) -> Iterator[tuple
         yield system, ends
     finally:
         cluster.down(spec.directory, purge=True, say=say)
+
+
+def check_holder(name: str, pid: int, endpoint: str | None) -> None:
+    """Raises ForeignServer unless process `pid` itself listens on the port at the end of `endpoint`'s address.
+
+    Two clusters that start in the same second can choose the same port: one server then fails to bind, and the other
+    one's answers are taken for its own.
+    """
+    if endpoint is None:
+        return
+    port = int(endpoint.removesuffix(f"/{postgres.DATABASE}").rsplit(":", maxsplit=1)[1])
+    found = holder(port)
+    if found is None or found.pid != pid:
+        raise ForeignServer(f"{name} is process {pid}, but port {port} is held by {found or 'nobody we can see'}")
 
 
 def create_skus(endpoint: str, skus: Sequence[str]) -> None:
@@ -161,10 +184,10 @@ async def _audit_cluster(ends: Endpoints) -> AuditReport:
         return await run_audit(parts.journal, parts.store, parts.log)
 
 
-async def _until_published(postgres: str) -> None:
+async def _until_published(journal_url: str) -> None:
     """Returns when the outbox is empty. Raises TimeoutError."""
     deadline = time.monotonic() + DRAIN_LIMIT_S
-    connection = await asyncpg.connect(postgres)
+    connection = await asyncpg.connect(journal_url)
     try:
         while await connection.fetchval("SELECT EXISTS (SELECT FROM outbox)"):
             if time.monotonic() > deadline:

@@ -125,6 +125,13 @@ def test_memory_that_grows_by_two_megabytes_a_minute_is_not_flat() -> None:
     assert not by_promise(document, "flat").holds
 
 
+def test_a_load_generator_that_keeps_its_latencies_breaks_no_promise() -> None:
+    document = a_document()
+    document["soak"]["rss_mib"]["client"] = [(float(second), 100.0 + second) for second in range(300)]
+    assert by_promise(document, "flat").holds
+    assert by_promise(document, "stays below").holds
+
+
 def test_cpu_is_shared_among_the_accepted_orders_and_like_processes_are_one() -> None:
     run = {"accepted": 1_000, "cpu_s": {"stockd-0": 0.003, "stockd-1": 0.002, "client": 0.001}}
     assert cpu_us_per_order([run]) == {"stockd": pytest.approx(5.0), "load generator": pytest.approx(1.0)}
