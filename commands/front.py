@@ -110,7 +110,12 @@ async def serve_front(
     try:
         watches = [reach.watch() for reach in order_needs]
         await until_stopped(
-            stop, health.publish(), measure_loop_lag(registry), *watches, *(work() for work in background)
+            stop,
+            health.publish(),
+            measure_loop_lag(registry),
+            links.watch(),
+            *watches,
+            *(work() for work in background),
         )
     finally:
         _log.info("draining")

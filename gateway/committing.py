@@ -38,8 +38,8 @@ MAX_QUEUED_ORDERS = 50_000
 """Above what admission lets in: this queue is bounded by it, and the number is only a fuse."""
 
 COMMIT_LIMIT_S = 1.2
-"""For a commit and its repetition together: with the 0.6 s that reserving may take, callers hear something within two
-seconds."""
+"""For a commit and its repetition together: callers hear something within two seconds, since reserving takes
+milliseconds unless the ledger is away too."""
 
 _log = structlog.get_logger(__name__)
 

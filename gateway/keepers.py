@@ -5,9 +5,8 @@ Being wrong costs speed, never correctness.
 """
 
 import asyncio
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from functools import lru_cache
-from typing import Any
 
 import structlog
 
@@ -17,7 +16,10 @@ from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement, Sto
 from sluice.slots import CACHED_KEYS, slot_of
 
 PROBE_INTERVAL_S = 0.25
-"""How often a server that did not answer is asked again: its SKUs are with the next in rank meanwhile."""
+PROBE_TIMEOUT_S = 0.5
+"""Every server is asked this often whether it answers, and is away if it does not within the limit. So a server that
+hangs is passed by after at most three quarters of a second, while one that is only waiting for its ledger may take as
+long as orders can wait."""
 
 SETTLE_TIMEOUT_S = 1.0
 """A settlement that is lost only costs time: the server reads the journal after its grace."""
@@ -36,18 +38,27 @@ class KeeperLink:
         self.away = False
         self._keeper = keeper
         self._reserve_timeout_s = reserve_timeout_s
+        self._reserving: set[asyncio.Task[Reservation]] = set()
         self._settlements: list[Settlement] = []
         self._settle_scheduled = False
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._settling: set[asyncio.Task[None]] = set()
 
     async def reserve(self, batch: ReserveBatch) -> Reservation:
-        """Raises KeeperUnreachable, after which the server counts as away until it answers a probe."""
+        """Raises KeeperUnreachable: the server did not answer, or was found away meanwhile."""
         settlements, self._settlements = self._settlements, []
+        task = asyncio.ensure_future(self._keeper.reserve(batch, settlements, self._reserve_timeout_s))
+        self._reserving.add(task)
         try:
-            return await self._keeper.reserve(batch, settlements, self._reserve_timeout_s)
+            return await task
         except KeeperUnreachable as error:
             self.mark_away(str(error))
             raise
+        except asyncio.CancelledError:
+            if task.cancelled() and self.away:
+                raise KeeperUnreachable(f"{self.name} was found away") from None
+            raise
+        finally:
+            self._reserving.discard(task)
 
     def settle(self, settlement: Settlement) -> None:
         """Tells the server soon: with the next `Reserve` if one leaves in this turn of the loop, else by itself."""
@@ -58,23 +69,35 @@ class KeeperLink:
             asyncio.get_running_loop().call_soon(self._start_settling)
 
     def mark_away(self, reason: str) -> None:
+        """Whoever waits for it asks another one now: a reservation that nobody hears of becomes void."""
         if not self.away:
             self.away = True
             _log.warning("stock server is away", stockd=self.name, reason=reason)
-            self._spawn(self._probe_until_back())
+            for reserving in self._reserving:
+                reserving.cancel()
+
+    async def watch(self) -> None:
+        """Asks for ever whether the server answers."""
+        while True:
+            try:
+                await self._keeper.settle((), PROBE_TIMEOUT_S)
+            except KeeperUnreachable as error:
+                self.mark_away(str(error))
+            else:
+                if self.away:
+                    self.away = False
+                    _log.info("stock server is back", stockd=self.name)
+            await asyncio.sleep(PROBE_INTERVAL_S)
 
     def close(self) -> None:
-        for task in self._tasks:
+        for task in self._settling:
             task.cancel()
-
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
 
     def _start_settling(self) -> None:
         if self._settlements and not self.away:
-            self._spawn(self._settle())
+            task = asyncio.ensure_future(self._settle())
+            self._settling.add(task)
+            task.add_done_callback(self._settling.discard)
         else:
             self._settle_scheduled = False
 
@@ -85,16 +108,6 @@ class KeeperLink:
         except KeeperUnreachable as error:
             self.mark_away(str(error))
         self._start_settling()
-
-    async def _probe_until_back(self) -> None:
-        while self.away:
-            await asyncio.sleep(PROBE_INTERVAL_S)
-            try:
-                await self._keeper.settle((), PROBE_INTERVAL_S)
-            except KeeperUnreachable:
-                continue
-            self.away = False
-            _log.info("stock server is back", stockd=self.name)
 
 
 class Keepers:
@@ -117,6 +130,10 @@ class Keepers:
 
     def links(self) -> Sequence[KeeperLink]:
         return tuple(self._links.values())
+
+    async def watch(self) -> None:
+        """Keeps the liveness of all servers true, for ever."""
+        await asyncio.gather(*(link.watch() for link in self._links.values()))
 
     def all_away(self) -> bool:
         return all(link.away for link in self._links.values())

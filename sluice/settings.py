@@ -70,7 +70,9 @@ class GatewaySettings(JournalSettings, CassandraSettings):
         8, ge=1, le=256, description="batches of one stream being decided at once; then the stream is not read"
     )
     reserve_timeout_s: float = Field(
-        0.8, gt=0, description="longest wait for one stock server, seconds; then the next in rank is asked"
+        1.6,
+        gt=0,
+        description="longest wait for one stock server's decision, seconds; one that hangs is found out much sooner",
     )
 
     @field_validator("stockd")

@@ -74,6 +74,12 @@ def holder(port: int) -> Holder | None:
     return None
 
 
+def listens(pids: Iterable[int], port: int) -> bool:
+    """Whether one of the processes listens on `port`."""
+    sockets = {f"socket:[{inode}]" for inode in _listening_inodes(port)}
+    return any(_holds_any(Path("/proc") / str(pid), sockets) for pid in pids)
+
+
 def _can_bind(host: str, port: int) -> bool:
     with socket.socket(socket.AF_INET, socket.SOCK_STREAM) as probe:
         # As servers do: connections of an earlier server that are still in TIME_WAIT are no obstacle.

@@ -12,7 +12,7 @@ from functools import cache
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.local.ports import PortHeldError, is_free
+from deploy.local.ports import PortHeldError, is_free, listens
 
 # A server that answers is found at most this much later than it could have been.
 _POLL_INTERVAL_S = 0.1
@@ -208,6 +208,9 @@ class Process:
                 answers()
             except NotAnsweringError as error:
                 refusal = error
+            if refusal is None and (foreign := self._ports_of_others()):
+                # Started at the same time, it took the port between our look and our start.
+                refusal = NotAnsweringError(f"another process answers on port {foreign[0]}")
             # An answer after its end came from another process on its port.
             if not alive:
                 raise StartError(self.command.name, "ended before it answered", self.command.log) from refusal
@@ -217,6 +220,12 @@ class Process:
                 late = f"did not answer in {limit_s:g} s ({refusal})"
                 raise StartError(self.command.name, late, self.command.log) from refusal
             time.sleep(_POLL_INTERVAL_S)
+
+    def _ports_of_others(self) -> list[int]:
+        """Those of its ports on which neither it nor a descendant listens."""
+        assert self.identity is not None
+        pids = [member.pid for member in family(self.identity)]
+        return [port for _, port in self.command.listens if not listens(pids, port)]
 
     def terminate(self, limit_s: float = STOP_LIMIT_S) -> None:
         """End it in order: its stop signal, then SIGKILL after the limit."""

@@ -160,6 +160,27 @@ def test_a_process_whose_port_another_one_holds_is_not_started(tmp_path: Path) -
     assert not log.exists()
 
 
+def test_an_answer_of_another_process_on_its_port_is_not_taken_for_its_own(tmp_path: Path) -> None:
+    address = (LOOPBACK, _free_port())
+    with socket.socket() as other:
+
+        def another_one_takes_it_and_answers() -> None:
+            if other.getsockname()[1] == 0:  # two launchers have both found the port free
+                other.bind(address)
+                other.listen()
+
+        command = Command("victim", ("sleep", "60"), tmp_path, tmp_path / "victim.log", listens=(address,))
+        process = Process(command, another_one_takes_it_and_answers)
+        with pytest.raises(StartError, match=f"another process answers on port {address[1]}"):
+            process.start(limit_s=0.2)
+    assert not process.alive
+
+
+def _free_port() -> int:
+    with socket.create_server((LOOPBACK, 0)) as probe:
+        return int(probe.getsockname()[1])
+
+
 def test_a_process_that_is_late_is_stopped_again(tmp_path: Path) -> None:
     def never() -> None:
         raise NotAnsweringError("nothing there")
