@@ -70,5 +70,5 @@ def check_told_to_come_back(replies: Sequence[Reply], reason: str, within_s: flo
         assert reply.code == grpc.StatusCode.UNAVAILABLE
         assert reply.retry_delay_s
         assert reply.pushback_ms == str(int(reply.retry_delay_s * 1000))
-    worst = max(reply.latency_s for reply in replies)
-    assert worst < within_s, f"the slowest of {len(replies)} answers took {worst:.2f} s"
+    slowest = sorted((round(reply.latency_s, 2) for reply in replies), reverse=True)[:8]
+    assert slowest[0] < within_s, f"the slowest of {len(replies)} answers, in seconds: {slowest}"

@@ -10,7 +10,16 @@ from commands.burst import ACCEPTED
 from deploy.local.cluster import Cluster
 from deploy.local.processes import Process
 from sluice._gen.stock.v1 import stock_pb2
-from tests.integration.buying import Client, accepted, ask, create_skus, quiet_stock, units_of, until
+from tests.integration.buying import (
+    Client,
+    accepted,
+    ask,
+    create_skus,
+    place_until_answered,
+    quiet_stock,
+    units_of,
+    until,
+)
 from tests.integration.cluster.conftest import audit_whole
 from tests.integration.cluster.load import Load, check_told_to_come_back, steady_load
 
@@ -63,7 +72,7 @@ async def test_buyers_hear_within_two_seconds_and_the_sale_recovers(
         assert reply.told == "STOCK_UNREACHABLE"
 
     again = await asyncio.gather(
-        *(ask(clients[n % len(clients)].place_order, reply.request) for n, reply in enumerate(refused))
+        *(place_until_answered(clients, reply.request, number) for number, reply in enumerate(refused))
     )
     assert {reply.told for reply in again} == {ACCEPTED}
     bought = units_of(accepted([*replies, *again]))

@@ -15,6 +15,7 @@ from tests.integration.buying import (
     ask,
     create_skus,
     order,
+    place_until_answered,
     quiet_stock,
     units_of,
     until,
@@ -71,7 +72,7 @@ async def test_buyers_hear_within_two_seconds_and_the_sale_recovers(
 
     # An order that was told UNAVAILABLE may stand all the same: sent again it is settled, once.
     again = await asyncio.gather(
-        *(ask(clients[n % len(clients)].place_order, reply.request) for n, reply in enumerate(refused))
+        *(place_until_answered(clients, reply.request, number) for number, reply in enumerate(refused))
     )
     assert {reply.told for reply in again} == {ACCEPTED}
     bought = units_of(accepted([*replies, *again]))
