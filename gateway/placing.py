@@ -178,7 +178,9 @@ class Placing:
             group.outcomes.set_result(outcomes)
 
     async def _follow(self, repeats: Group) -> None:
-        """Orders whose id is being decided right now: they get the first answer again."""
+        """Orders whose id is being decided right now: they get the first answer again. That the first was not started
+        because its caller left or its time was up is no answer for another caller.
+        """
         outcomes: list[Outcome] = []
         for order in repeats.orders:
             leader = self._in_flight.get(order.order_id)
@@ -193,7 +195,7 @@ class Placing:
                 outcomes.append(
                     first_outcome._replace(replayed=True) if same else Refused(Reason.ORDER_ID_REUSED, order.order_id)
                 )
-            elif leader.orders[place] == order:
+            elif leader.orders[place] == order and first_outcome.reason is not Reason.DEADLINE:
                 outcomes.append(first_outcome)
             else:
                 outcomes += await self._place_one(order, repeats.deadline)
