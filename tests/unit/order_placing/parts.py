@@ -2,7 +2,8 @@
 
 import asyncio
 import inspect
-from collections.abc import Mapping, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
 from typing import Any
 from uuid import UUID
 
@@ -20,7 +21,7 @@ from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement, Ver
 from tests.unit.fake_journal import TIME, FakeJournal
 from tests.unit.virtual_time import clock
 
-RESERVE_TIMEOUT_S = 0.8
+RESERVE_TIMEOUT_S = 1.6
 
 
 class FakeKeeper:
@@ -38,6 +39,7 @@ class FakeKeeper:
         self.asked: list[ReserveBatch] = []
         self.away = False
         self.verdict: Verdict | None = None  # for every order, if set
+        self.pause_s = 0.0  # what a decision takes; asked whether it is there, it answers at once
         self.answering = asyncio.Event()
         self.answering.set()
 
@@ -50,6 +52,7 @@ class FakeKeeper:
         try:
             async with asyncio.timeout(timeout_s):
                 await self.answering.wait()
+                await asyncio.sleep(self.pause_s)
         except TimeoutError:
             raise KeeperUnreachable("no answer") from None
         granted: dict[str, int] = {}
@@ -84,8 +87,12 @@ class FakeKeeper:
         return Verdict.GRANTED, None
 
     async def settle(self, settlements: Sequence[Settlement], timeout_s: float) -> None:
-        del timeout_s
         await asyncio.sleep(0)
+        try:
+            async with asyncio.timeout(timeout_s):
+                await self.answering.wait()
+        except TimeoutError:
+            raise KeeperUnreachable("no answer", outcome_unknown=True) from None
         if self.away:
             raise KeeperUnreachable("away")
         self._tell(settlements)
@@ -122,6 +129,15 @@ class Parts:
             max_orders_in_flight=max_orders_in_flight,
             metrics=GatewayMetrics(CollectorRegistry()),
         )
+
+    @asynccontextmanager
+    async def watching(self) -> AsyncIterator[None]:
+        """The servers are asked all the while whether they answer."""
+        task = asyncio.create_task(self.links.watch())
+        try:
+            yield
+        finally:
+            task.cancel()
 
     def stock(self, units: Mapping[str, int]) -> None:
         """On every server: each holds an escrow of its own."""

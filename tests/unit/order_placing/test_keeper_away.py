@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from gateway.keepers import PROBE_INTERVAL_S
+from gateway.keepers import PROBE_INTERVAL_S, PROBE_TIMEOUT_S
 from gateway.outcomes import Reason
 from gateway.placing import MAX_RESERVE_ATTEMPTS
 from sluice.seams.stock_keeper import Verdict
@@ -35,6 +35,31 @@ async def test_one_that_hangs_is_left_after_its_time() -> None:
 
 
 @in_virtual_time
+async def test_one_that_hangs_is_found_out_long_before_orders_would_give_up() -> None:
+    parts = Parts(NAMES)
+    parts.stock({"a": 5})
+    async with parts.watching():
+        await asyncio.sleep(1)
+        started = clock()
+        parts.owner("a").answering.clear()
+        assert is_new(await parts.place_one(order(1)))
+    assert clock() - started <= PROBE_INTERVAL_S + PROBE_TIMEOUT_S < RESERVE_TIMEOUT_S
+    parts.close()
+
+
+@in_virtual_time
+async def test_one_that_is_only_slow_is_waited_for() -> None:
+    parts = Parts(NAMES)
+    parts.stock({"a": 5})
+    slow = parts.owner("a")
+    slow.pause_s = PROBE_INTERVAL_S + PROBE_TIMEOUT_S + 0.1
+    async with parts.watching():
+        assert is_new(await parts.place_one(order(1)))
+    assert len(slow.granted) == 1
+    parts.close()
+
+
+@in_virtual_time
 async def test_the_attempts_are_bounded() -> None:
     parts = Parts(NAMES)
     for keeper in parts.keepers.values():
@@ -55,7 +80,8 @@ async def test_one_that_answers_again_is_asked_again() -> None:
     await parts.place_one(order(1))
     assert parts.owner("a") is not best
     best.away = False
-    await asyncio.sleep(2 * PROBE_INTERVAL_S)
+    async with parts.watching():
+        await asyncio.sleep(2 * PROBE_INTERVAL_S)
     assert parts.owner("a") is best
     assert is_new(await parts.place_one(order(2)))
     assert len(best.granted) == 1
@@ -89,7 +115,8 @@ async def test_settlements_for_a_server_that_is_away_are_told_when_orders_come_a
     parts.journal.answering.set()
     await waiting
     parts.keepers["stockd-0"].away = False
-    await asyncio.sleep(2 * PROBE_INTERVAL_S)
+    async with parts.watching():
+        await asyncio.sleep(2 * PROBE_INTERVAL_S)
     await parts.place_one(order(2))
     await parts.check_quiet()
     assert parts.keepers["stockd-0"].told == {1: {"a": 1}, 2: {"a": 1}}
