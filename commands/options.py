@@ -3,6 +3,7 @@
 import inspect
 import os
 import sys
+import tomllib
 from collections.abc import Callable
 from pathlib import Path
 from typing import Annotated, Any, TypeVar
@@ -56,6 +57,9 @@ def load(kind: type[Kind], given: dict[str, Any]) -> Kind:
     """The settings, or exit status 2 with every bad one named."""
     try:
         return kind(**given)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        sys.stderr.write(f"setting config: {os.environ.get(CONFIG_FILE_VARIABLE)}: {error}\n")
+        raise typer.Exit(EXIT_BAD_SETTINGS) from None
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"])

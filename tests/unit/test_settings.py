@@ -78,7 +78,7 @@ def test_members_are_named_addresses() -> None:
     assert parse_members("a=h:1, b=[::1]:2,") == {"a": "h:1", "b": "[::1]:2"}
 
 
-@pytest.mark.parametrize("value", ["", ",", "a", "a=", "a=h", "=h:1", "a=h:1,a=h:2"])
+@pytest.mark.parametrize("value", ["", ",", "a", "a=", "a=h", "=h:1", "a=h:1,a=h:2", "a=:", "a=h:x"])
 def test_what_is_no_membership_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match=r"host:port|twice"):
         parse_members(value)
@@ -93,3 +93,25 @@ def test_an_address_comes_apart(host: str, port: int) -> None:
 def test_what_is_no_address_is_refused(value: str) -> None:
     with pytest.raises(ValueError, match="host:port"):
         split_host_port(value)
+
+
+@pytest.mark.parametrize("value", ["nonsense", "h:", "h:70000"])
+def test_an_address_that_is_none_is_a_bad_setting(value: str) -> None:
+    code, _, output = _invoke("--listen", value, "--metrics-listen", value)
+    assert code == EXIT_BAD_SETTINGS
+    assert "setting listen:" in output
+    assert "setting metrics_listen:" in output
+
+
+def test_a_file_that_is_not_there_is_not_passed_over(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("SLUICE_CONFIG", str(tmp_path / "nowhere.toml"))
+    code, heard, output = _invoke()
+    assert (code, heard) == (EXIT_BAD_SETTINGS, [])
+    assert "nowhere.toml" in output
+
+
+def test_a_file_that_is_no_toml_is_named(file: Path) -> None:
+    file.write_text("listen = \n")
+    code, heard, output = _invoke("--config", str(file))
+    assert (code, heard) == (EXIT_BAD_SETTINGS, [])
+    assert "setting config:" in output
