@@ -59,6 +59,9 @@ def load(kind: type[Kind], given: dict[str, Any]) -> Kind:
         _check_file(Path(path))
     try:
         return kind(**given)
+    except (OSError, tomllib.TOMLDecodeError) as error:
+        sys.stderr.write(f"setting config: {os.environ.get(CONFIG_FILE_VARIABLE)}: {error}\n")
+        raise typer.Exit(EXIT_BAD_SETTINGS) from None
     except ValidationError as error:
         for problem in error.errors():
             name = "_".join(str(part) for part in problem["loc"])

@@ -5,14 +5,28 @@
 import os
 import tomllib
 from pathlib import Path
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 CONFIG_FILE_VARIABLE = "SLUICE_CONFIG"
 
-HostPort = str
+
+def split_host_port(value: str) -> tuple[str, int]:
+    """`host:port` apart. Raises ValueError."""
+    host, separator, port = value.rpartition(":")
+    if not separator or not host or not port.isdigit() or int(port) > 65_535:
+        raise ValueError(f"{value!r} is not host:port")
+    return host.strip("[]"), int(port)
+
+
+def _checked_host_port(value: str) -> str:
+    split_host_port(value)
+    return value
+
+
+HostPort = Annotated[str, AfterValidator(_checked_host_port)]
 """`host:port`; port 0 picks a free one."""
 
 
@@ -37,6 +51,8 @@ class CommonSettings(BaseSettings):
     ) -> tuple[PydanticBaseSettingsSource, ...]:
         del dotenv_settings, file_secret_settings
         path = os.environ.get(CONFIG_FILE_VARIABLE)
+        if path and not Path(path).is_file():
+            raise FileNotFoundError(f"{path} is not there")  # the source would pass over it in silence
         file = (TomlConfigSettingsSource(settings_cls, Path(path)),) if path else ()
         return (init_settings, env_settings, *file)
 
@@ -131,19 +147,12 @@ def parse_members(value: str) -> dict[str, str]:
     members: dict[str, str] = {}
     for part in filter(None, (piece.strip() for piece in value.split(","))):
         name, separator, address = part.partition("=")
-        if not separator or not name or ":" not in address:
+        if not separator or not name:
             raise ValueError(f"{part!r} is not name=host:port")
+        split_host_port(address)
         if name in members:
             raise ValueError(f"{name!r} is named twice")
         members[name] = address
     if not members:
         raise ValueError("at least one name=host:port is needed")
     return members
-
-
-def split_host_port(value: str) -> tuple[str, int]:
-    """`host:port` apart. Raises ValueError."""
-    host, separator, port = value.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65_535:
-        raise ValueError(f"{value!r} is not host:port")
-    return host.strip("[]"), int(port)
