@@ -9,7 +9,7 @@ from uuid import uuid4
 from commands import process
 from commands.data_dir import DATABASE_FILE
 from commands.front import serve_front, utc_now
-from commands.stockd import MAX_WAITING_ORDERS, keep_reclaiming, keep_rolling_up
+from commands.stockd import MAX_WAITING_ORDERS, keep_rolling_up
 from journal.sqlite import SqliteJournal
 from sluice.errors import Unreachable
 from sluice.settings import EmbeddedSettings
@@ -17,6 +17,7 @@ from sluice.sqlite_file import AlreadyServed, SqliteFile
 from sluice.telemetry import metrics
 from stockd.engine import Engine
 from stockd.metrics import StockdMetrics
+from stockd.peers import keep_reclaiming
 from stockd.stores.sqlite import SqliteStore
 
 STOCKD_NAME = "embedded"
@@ -45,7 +46,8 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
     journal = await SqliteJournal.open(file)
     store = await SqliteStore.open(file)
     incarnation = uuid4()
-    fenced = await journal.register(STOCKD_NAME, incarnation, utc_now())
+    await journal.register(STOCKD_NAME, incarnation, utc_now())
+    stockd_metrics = StockdMetrics(registry)
     engine = Engine(
         incarnation=incarnation,
         store=store,
@@ -55,7 +57,7 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
         store_timeout_s=STORE_TIMEOUT_S,
         max_waiting_orders=MAX_WAITING_ORDERS,
         owners=1,
-        metrics=StockdMetrics(registry),
+        metrics=stockd_metrics,
     )
     try:
         await serve_front(
@@ -72,7 +74,7 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
             stop=stop,
             background=(
                 engine.run,
-                partial(keep_reclaiming, fenced, journal, store),
+                partial(keep_reclaiming, journal, store, stockd_metrics),
                 partial(keep_rolling_up, incarnation, journal),
             ),
         )

@@ -3,7 +3,6 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Sequence
 from uuid import UUID, uuid4
 
 import structlog
@@ -17,12 +16,11 @@ from sluice.errors import Unreachable
 from sluice.reachability import Reachability
 from sluice.rpc import server as rpc_server
 from sluice.rpc.health import Health
-from sluice.seams.stock_store import StockStore
 from sluice.settings import StockdSettings
 from sluice.telemetry import metrics
 from stockd.engine import Engine
 from stockd.metrics import StockdMetrics
-from stockd.reclaim import reclaim
+from stockd.peers import keep_beating, keep_reclaiming, keep_watching_peers
 from stockd.service import SERVICE_NAME, keeper_service
 from stockd.stores.cassandra import CassandraStore
 
@@ -31,9 +29,6 @@ MAX_WAITING_ORDERS = 100_000
 
 OWNERS_PER_SKU = 2
 """A SKU's owner, and the next in rank that serves while the owner is away."""
-
-RECLAIM_INTERVAL_S = 10.0
-"""How often the rows of earlier starts are looked at again: a zombie's late write may strand units at any time."""
 
 ROLL_UP_INTERVAL_S = 10.0
 """How often spends are added up: reading what was sold then adds at most some seconds of rows."""
@@ -63,9 +58,10 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
         ),
     )
     incarnation = uuid4()
-    fenced = await process.open_patiently(
-        "journal", stop, lambda: journal.register(settings.name, incarnation, utc_now())
-    )
+    await process.open_patiently("journal", stop, lambda: journal.register(settings.name, incarnation, utc_now()))
+    # It goes on until everything is given back: who takes long to stop must not be taken for dead.
+    beating = asyncio.ensure_future(keep_beating(incarnation, journal, settings.beat_interval_s))
+    stockd_metrics = StockdMetrics(registry)
     engine = Engine(
         incarnation=incarnation,
         store=store,
@@ -75,7 +71,7 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
         store_timeout_s=settings.store_timeout_s,
         max_waiting_orders=MAX_WAITING_ORDERS,
         owners=OWNERS_PER_SKU,
-        metrics=StockdMetrics(registry),
+        metrics=stockd_metrics,
     )
     metrics.gauge(registry, "sluice_stockd_escrow_units", "units taken and not granted", engine.units_free)
     metrics.gauge(registry, "sluice_stockd_in_doubt_units", "units granted and not settled", engine.units_in_doubt)
@@ -94,31 +90,35 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
             store_reach.watch(),
             health.publish(),
             measure_loop_lag(registry),
-            keep_reclaiming(fenced, journal, store),
+            _until_done(beating),
+            keep_watching_peers(incarnation, journal, settings.peer_dead_after_s, time.monotonic, stockd_metrics),
+            keep_reclaiming(journal, store, stockd_metrics),
             keep_rolling_up(incarnation, journal),
         )
     except IncarnationFenced as error:
         _log.error(
-            "stopping: a successor or an operator has fenced this incarnation", incarnation=str(error.incarnation)
+            "stopping: a successor, a peer or an operator has fenced this incarnation",
+            incarnation=str(error.incarnation),
         )
         raise SystemExit(1) from error
     finally:
         await health.drain()
         await server.stop(grace=settings.drain_limit_s)
         await engine.drain(settings.drain_limit_s)
+        beating.cancel()
+        await asyncio.gather(beating, return_exceptions=True)
         with contextlib.suppress(Unreachable):
             await journal.roll_up(incarnation)
+            # A server that stopped in order is not silent. One that was fenced while it slept may have taken units when
+            # it woke: fenced again it is swept again.
+            await journal.fence(incarnation)
         await store.close()
         await journal.close()
 
 
-async def keep_reclaiming(fenced: Sequence[UUID], journal: Journal, store: StockStore) -> None:
-    while True:
-        try:
-            await reclaim(fenced, journal, store)
-        except Unreachable as error:
-            _log.warning("cannot reclaim yet", reason=str(error))
-        await asyncio.sleep(RECLAIM_INTERVAL_S)
+async def _until_done(task: asyncio.Future[None]) -> None:
+    """Ends as the task ends; the task does not end with it."""
+    await asyncio.shield(task)
 
 
 async def keep_rolling_up(incarnation: UUID, journal: Journal) -> None:

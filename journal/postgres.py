@@ -13,6 +13,8 @@ from journal.connections import Connection, Connections, Work, close, connect, r
 from journal.migration import migrate_postgres, migrations
 from journal.order_lines import decode_lines, encode_lines
 from journal.protocol import (
+    RECLAIM_AGAIN_S,
+    RECLAIM_FOR_S,
     Backlog,
     Batch,
     CommitResult,
@@ -119,10 +121,25 @@ class PostgresJournal:
             raise
         return [row[0] for row in rows]
 
-    async def fence(self, incarnation: UUID) -> None:
-        await self._reading.run(
-            lambda c: c.execute("UPDATE incarnations SET fenced = true WHERE incarnation = $1", incarnation)
-        )
+    async def beat(self, incarnation: UUID) -> None:
+        query = "UPDATE heartbeats SET last_beat = clock_timestamp() WHERE incarnation = $1 RETURNING 1"
+        if await self._reading.run(lambda c: c.fetchval(query, incarnation)) is None:
+            raise IncarnationFenced(incarnation)
+
+    async def silent(self, limit_s: float) -> Sequence[IncarnationRow]:
+        rows = await self._reading.run(lambda c: c.fetch(_SILENT, limit_s))
+        return [IncarnationRow(*row) for row in rows]
+
+    async def fence(self, incarnation: UUID) -> bool:
+        newly: bool = await self._reading.run(lambda c: c.fetchval("SELECT fence_incarnation($1)", incarnation))
+        return newly
+
+    async def claim_reclaim(self, claim_s: float) -> UUID | None:
+        claimed: UUID | None = await self._reading.run(lambda c: c.fetchval(_CLAIM_RECLAIM, claim_s))
+        return claimed
+
+    async def reclaimed(self, incarnation: UUID) -> None:
+        await self._reading.run(lambda c: c.execute(_RECLAIMED, incarnation, RECLAIM_AGAIN_S, RECLAIM_FOR_S))
 
     async def incarnations(self) -> Sequence[IncarnationRow]:
         rows = await self._reading.run(
@@ -260,6 +277,32 @@ class PostgresOutboxLease:
     async def _run(self, work: Work[T]) -> T:
         return await run_on(self._connection, work, self._timeout_s)
 
+
+_SILENT = """
+SELECT i.name, i.incarnation, i.start_time, i.fenced
+FROM heartbeats h JOIN incarnations i USING (incarnation)
+WHERE NOT i.fenced AND h.last_beat < clock_timestamp() - make_interval(secs => $1)
+ORDER BY h.last_beat
+"""
+
+_CLAIM_RECLAIM = """
+UPDATE reclaims SET due = clock_timestamp() + make_interval(secs => $1)
+WHERE incarnation = (
+    SELECT incarnation FROM reclaims WHERE due <= clock_timestamp() ORDER BY due LIMIT 1 FOR UPDATE SKIP LOCKED
+)
+RETURNING incarnation
+"""
+
+# Due again after as long as it has been fenced: that doubles the time from sweep to sweep.
+_RECLAIMED = """
+WITH swept AS (
+    UPDATE reclaims SET due = clock_timestamp()
+        + greatest(clock_timestamp() - fence_time, make_interval(secs => $2::float8))
+    WHERE incarnation = $1 AND clock_timestamp() - fence_time < make_interval(secs => $3::float8)
+    RETURNING incarnation
+)
+DELETE FROM reclaims WHERE incarnation = $1 AND NOT EXISTS (SELECT FROM swept)
+"""
 
 _SPENT = """
 SELECT sku, sum(units)::bigint FROM (

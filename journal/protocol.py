@@ -12,6 +12,14 @@ from uuid import UUID
 
 from sluice.model import NewOrder, Order
 
+RECLAIM_AGAIN_S = 10.0
+"""A fenced incarnation that was folded is looked at again after this long, and then each time after twice as long. A
+copy of a write that was on its way lands within seconds; a zombie may wake at any time, but says so when it notices."""
+
+RECLAIM_FOR_S = 24 * 3600.0
+"""Once it has been fenced for so long the next sweep is its last: about fifteen sweeps, whatever its size. Without an
+end the work would grow with every restart that there ever was."""
+
 ReservationKey = tuple[UUID, int]
 """(incarnation, seq)"""
 
@@ -121,12 +129,36 @@ class Journal(Protocol):
     async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:
         """Registers a start of a stock server and fences all earlier incarnations of that name, waiting for commits
         in flight against them. Returns every fenced incarnation of the name. Registering again is harmless, unless
-        the incarnation itself has been fenced meanwhile: then IncarnationFenced is raised.
+        the incarnation itself has been fenced meanwhile: then IncarnationFenced is raised. Counts as the first beat,
+        and makes the predecessors that are still being swept due for a reclaim.
         """
         ...
 
-    async def fence(self, incarnation: UUID) -> None:
-        """No transaction that spends from the incarnation commits after this returns."""
+    async def beat(self, incarnation: UUID) -> None:
+        """Notes that the incarnation is alive, by the database's clock. Raises IncarnationFenced."""
+        ...
+
+    async def silent(self, limit_s: float) -> Sequence[IncarnationRow]:
+        """Incarnations that are not fenced and whose last beat is older than `limit_s` by the database's clock. Says
+        nothing for certain: they may be slow, or the database may have been away. Good for deciding whom to fence,
+        because fencing the living is safe.
+        """
+        ...
+
+    async def fence(self, incarnation: UUID) -> bool:
+        """No transaction that spends from the incarnation commits after this returns. It is due for a reclaim, again
+        if it was fenced before. Returns whether this call fenced it.
+        """
+        ...
+
+    async def claim_reclaim(self, claim_s: float) -> UUID | None:
+        """A fenced incarnation that is due to be folded, None if there is none now. Others get it only after
+        `claim_s` seconds, unless `reclaimed` comes first; two that fold it at once do no harm.
+        """
+        ...
+
+    async def reclaimed(self, incarnation: UUID) -> None:
+        """All of its ledger rows are folded. It is due again as RECLAIM_AGAIN_S and RECLAIM_FOR_S say."""
         ...
 
     async def incarnations(self) -> Sequence[IncarnationRow]: ...

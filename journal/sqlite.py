@@ -16,6 +16,8 @@ from uuid import UUID
 from journal.migration import migrate_sqlite, migrations
 from journal.order_lines import decode_lines, encode_lines
 from journal.protocol import (
+    RECLAIM_AGAIN_S,
+    RECLAIM_FOR_S,
     Backlog,
     Batch,
     CommitResult,
@@ -82,15 +84,27 @@ class SqliteJournal:
     async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:
         return await self._write(partial(_register, name, incarnation, _microseconds(now)))
 
-    async def fence(self, incarnation: UUID) -> None:
-        await self._write(
-            lambda c: c.execute("UPDATE incarnations SET fenced = 1 WHERE incarnation = ?", (str(incarnation),)).close()
-        )
+    async def beat(self, incarnation: UUID) -> None:
+        if not await self._write(lambda c: c.execute(_BEAT, (str(incarnation),)).rowcount):
+            raise IncarnationFenced(incarnation)
+
+    async def silent(self, limit_s: float) -> Sequence[IncarnationRow]:
+        rows = await self._read(lambda c: c.execute(_SILENT, (round(limit_s * 1e6),)).fetchall())
+        return [_incarnation(row) for row in rows]
+
+    async def fence(self, incarnation: UUID) -> bool:
+        return await self._write(partial(_fence, str(incarnation)))
+
+    async def claim_reclaim(self, claim_s: float) -> UUID | None:
+        return await self._write(partial(_claim_reclaim, round(claim_s * 1e6)))
+
+    async def reclaimed(self, incarnation: UUID) -> None:
+        await self._write(partial(_reclaimed, str(incarnation)))
 
     async def incarnations(self) -> Sequence[IncarnationRow]:
         query = "SELECT name, incarnation, start_time, fenced FROM incarnations ORDER BY start_time, name"
         rows = await self._read(lambda c: c.execute(query).fetchall())
-        return [IncarnationRow(row[0], UUID(row[1]), _time(row[2]), bool(row[3])) for row in rows]
+        return [_incarnation(row) for row in rows]
 
     async def close_reservations(
         self, incarnation: UUID, seqs: Sequence[int], now: datetime
@@ -224,6 +238,40 @@ FROM json_each(:spends) WHERE true
 ON CONFLICT DO NOTHING
 """
 
+# Microseconds since 1970, as `now` in the database: one clock judges every beat.
+_CLOCK = "CAST(round((julianday('now') - 2440587.5) * 86400000000.0) AS INTEGER)"
+
+_FIRST_BEAT = f"INSERT OR REPLACE INTO heartbeats VALUES (?, {_CLOCK})"  # noqa: S608 - a constant
+_BEAT = f"UPDATE heartbeats SET last_beat = {_CLOCK} WHERE incarnation = ?"  # noqa: S608 - a constant
+
+_SILENT = f"""
+SELECT i.name, i.incarnation, i.start_time, i.fenced
+FROM heartbeats h JOIN incarnations i USING (incarnation)
+WHERE NOT i.fenced AND h.last_beat < {_CLOCK} - ?
+ORDER BY h.last_beat
+"""  # noqa: S608 - a constant
+
+# Fenced again it is swept again from the start: somebody knows of a late write.
+_DUE_NOW = f"""
+INSERT OR REPLACE INTO reclaims SELECT incarnation, {_CLOCK}, {_CLOCK} FROM incarnations WHERE incarnation = ?
+"""  # noqa: S608 - a constant
+
+_PREDECESSORS_DUE_NOW = f"""
+UPDATE reclaims SET due = {_CLOCK} WHERE incarnation IN (SELECT incarnation FROM incarnations WHERE name = ?)
+"""  # noqa: S608 - a constant
+
+_CLAIM_RECLAIM = f"""
+UPDATE reclaims SET due = {_CLOCK} + ?
+WHERE incarnation = (SELECT incarnation FROM reclaims WHERE due <= {_CLOCK} ORDER BY due LIMIT 1)
+RETURNING incarnation
+"""  # noqa: S608 - a constant
+
+# Due again after as long as it has been fenced: that doubles the time from sweep to sweep.
+_SWEPT = f"""
+UPDATE reclaims SET due = {_CLOCK} + max({_CLOCK} - fence_time, :again)
+WHERE incarnation = :incarnation AND {_CLOCK} - fence_time < :until
+"""  # noqa: S608 - a constant
+
 _SPENT = """
 SELECT sku, sum(units) FROM (
     SELECT sku, units FROM spend_totals WHERE incarnation = :incarnation
@@ -328,9 +376,13 @@ def _register(name: str, incarnation: UUID, start_time: int, connection: sqlite3
     row = connection.execute("SELECT fenced FROM incarnations WHERE incarnation = ?", (str(incarnation),)).fetchone()
     if row and row[0]:
         raise IncarnationFenced(incarnation)
-    connection.execute(
-        "UPDATE incarnations SET fenced = 1 WHERE name = ? AND incarnation <> ?", (name, str(incarnation))
-    )
+    living = "SELECT incarnation FROM incarnations WHERE name = ? AND incarnation <> ? AND NOT fenced"
+    for (predecessor,) in connection.execute(living, (name, str(incarnation))).fetchall():
+        _fence(predecessor, connection)
+    # Those that are still being swept are looked at now: one of them may have written until a moment ago.
+    connection.execute(_PREDECESSORS_DUE_NOW, (name,))
+    # The first beat, so that who dies at once is silent too.
+    connection.execute(_FIRST_BEAT, (str(incarnation),))
     connection.execute(
         "INSERT INTO incarnations (incarnation, name, start_time) VALUES (?, ?, ?) ON CONFLICT DO NOTHING",
         (str(incarnation), name, start_time),
@@ -340,6 +392,26 @@ def _register(name: str, incarnation: UUID, start_time: int, connection: sqlite3
         "SELECT incarnation FROM incarnations WHERE name = ? AND fenced ORDER BY start_time", (name,)
     )
     return [UUID(row[0]) for row in rows]
+
+
+def _fence(incarnation: str, connection: sqlite3.Connection) -> bool:
+    newly = connection.execute(
+        "UPDATE incarnations SET fenced = 1 WHERE incarnation = ? AND NOT fenced", (incarnation,)
+    ).rowcount
+    connection.execute("DELETE FROM heartbeats WHERE incarnation = ?", (incarnation,))
+    connection.execute(_DUE_NOW, (incarnation,))
+    return newly > 0
+
+
+def _claim_reclaim(claim: int, connection: sqlite3.Connection) -> UUID | None:
+    row = connection.execute(_CLAIM_RECLAIM, (claim,)).fetchone()
+    return UUID(row[0]) if row else None
+
+
+def _reclaimed(incarnation: str, connection: sqlite3.Connection) -> None:
+    times = {"again": round(RECLAIM_AGAIN_S * 1e6), "until": round(RECLAIM_FOR_S * 1e6)}
+    if not connection.execute(_SWEPT, {"incarnation": incarnation} | times).rowcount:
+        connection.execute("DELETE FROM reclaims WHERE incarnation = ?", (incarnation,))
 
 
 def _close_reservations(
@@ -395,6 +467,11 @@ def _order(row: tuple[Any, ...]) -> Order:
     return Order(
         order_id, customer_id, decode_lines(lines), OrderState(state), _time(create_time), _time(update_time), version
     )
+
+
+def _incarnation(row: tuple[Any, ...]) -> IncarnationRow:
+    name, incarnation, start_time, fenced = row
+    return IncarnationRow(name, UUID(incarnation), _time(start_time), bool(fenced))
 
 
 def _microseconds(time: datetime) -> int:

@@ -7,7 +7,7 @@ import tomllib
 from pathlib import Path
 from typing import Annotated, Literal
 
-from pydantic import AfterValidator, Field, SecretStr, field_validator
+from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 CONFIG_FILE_VARIABLE = "SLUICE_CONFIG"
@@ -107,6 +107,23 @@ class StockdSettings(JournalSettings, CassandraSettings):
     store_timeout_s: float = Field(
         1.2, gt=0, description="orders that wait for the ledger longer than this are told it is unreachable, seconds"
     )
+    beat_interval_s: float = Field(
+        1.0, gt=0, description="how often the journal is told that this stock server lives, seconds"
+    )
+    peer_dead_after_s: float = Field(
+        10.0,
+        gt=0,
+        description="a stock server silent for this long is fenced by its peers and its units are taken back, seconds; "
+        "at least 4 beats, and well above a pause of a busy machine: who is fenced while it lives must restart",
+    )
+
+    @field_validator("peer_dead_after_s")
+    @classmethod
+    def _some_beats_may_be_late(cls, value: float, info: ValidationInfo) -> float:
+        beat_interval_s = info.data.get("beat_interval_s")
+        if beat_interval_s is not None and value < 4 * beat_interval_s:
+            raise ValueError("must be at least 4 times beat_interval_s, or one late beat looks like a death")
+        return value
 
 
 class RelaySettings(JournalSettings):

@@ -16,6 +16,14 @@ class StockdMetrics:
             "reservations that nobody settled, decided by the journal",
             registry=registry,
         )
+        self.reclaimed_units = Counter(
+            "sluice_stockd_reclaimed_units",
+            "units of fenced incarnations that this server gave back to the ledger",
+            registry=registry,
+        )
+        self.peers_fenced = Counter(
+            "sluice_stockd_peers_fenced", "silent stock servers that this one has fenced", registry=registry
+        )
 
     def verdicts(self, verdict: Verdict, orders: int) -> None:
         self._orders[verdict].inc(orders)

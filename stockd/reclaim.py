@@ -1,49 +1,94 @@
 """Takes back what fenced incarnations held and did not sell.
 
 A fenced incarnation cannot sell any more, so what the journal says it sold is final: its ledger row shrinks to that,
-and the rest is available again. May be repeated at any time: a late write of a zombie may strand units again.
+and the rest is available again. May be repeated at any time, by any number at once: a late write of a zombie may strand
+units again.
 """
 
-from collections.abc import Sequence
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+from typing import NamedTuple
 from uuid import UUID
-
-import structlog
 
 from journal.protocol import Journal
 from sluice.errors import StoreUnreachable
 from sluice.seams.stock_store import Applied, Consistency, StockStore
 
-_log = structlog.get_logger(__name__)
+FOLDS_AT_ONCE = 32
+"""Each is a serial read and mostly a conditional write, of different SKUs. One after the other a server with 100,000
+SKUs would take a quarter of an hour; more at once would be in the way of the takes of those who sell."""
 
 
-async def reclaim(incarnations: Sequence[UUID], journal: Journal, store: StockStore) -> int:
-    """Folds every row of the fenced `incarnations`; returns the units that came back.
+class HeldRow(NamedTuple):
+    """A ledger row that may hold more than was sold of it."""
 
-    Raises StoreUnreachable or JournalUnreachable: then call it again, nothing is lost.
+    incarnation: UUID
+    sku: str
+    sold: int
+
+
+class Returned(NamedTuple):
+    """`units` is 0 for a row that holds what was sold and no more."""
+
+    row: HeldRow
+    units: int
+
+
+async def held_rows(incarnation: UUID, journal: Journal, store: StockStore) -> Sequence[HeldRow]:
+    """Every row that the incarnation may have. What it sold is final if it was fenced before this was called.
+
+    Raises StoreUnreachable, JournalUnreachable.
     """
-    units_back = 0
-    for incarnation in incarnations:
-        skus = await store.skus_noted(incarnation)
-        spent = await journal.spent(incarnation) if skus else {}
-        for sku in skus:
-            units_back += await _fold(incarnation, sku, spent.get(sku, 0), store)
-    if units_back:
-        _log.info("reclaimed units of earlier starts", units=units_back)
-    return units_back
+    skus = await store.skus_noted(incarnation)
+    spent = await journal.spent(incarnation) if skus else {}
+    return [HeldRow(incarnation, sku, spent.get(sku, 0)) for sku in skus]
 
 
-async def _fold(incarnation: UUID, sku: str, sold: int, store: StockStore) -> int:
+def fold(rows: Sequence[HeldRow], store: StockStore) -> AsyncIterator[Returned]:
+    """Gives back what the rows hold and did not sell. Only for rows of incarnations that were fenced before the rows
+    were made: units of the living would be sold twice.
+
+    Raises StoreUnreachable: then call it again, nothing is lost.
+    """
+    return _each(rows, lambda row: _fold(row, store))
+
+
+def preview(rows: Sequence[HeldRow], store: StockStore) -> AsyncIterator[Returned]:
+    """What `fold` would give back now, without doing it. Raises StoreUnreachable."""
+    return _each(rows, lambda row: _unsold(row, store))
+
+
+async def _each(rows: Sequence[HeldRow], act: Callable[[HeldRow], Awaitable[int]]) -> AsyncIterator[Returned]:
+    for at in range(0, len(rows), FOLDS_AT_ONCE):
+        some = rows[at : at + FOLDS_AT_ONCE]
+        outcomes = await asyncio.gather(*(act(row) for row in some), return_exceptions=True)
+        # First those that succeeded: what came back must be counted although another row failed.
+        for row, outcome in zip(some, outcomes, strict=True):
+            if not isinstance(outcome, BaseException):
+                yield Returned(row, outcome)
+        for outcome in outcomes:
+            if isinstance(outcome, BaseException):
+                raise outcome
+
+
+async def _unsold(row: HeldRow, store: StockStore) -> int:
+    ledger = await store.read(row.sku, Consistency.STRONG)
+    held = ledger.held.get(row.incarnation) if ledger else None
+    return max(held.units - row.sold, 0) if held else 0
+
+
+async def _fold(row: HeldRow, store: StockStore) -> int:
     """Folds one row, as often as it changes under our hands."""
     while True:
-        ledger = await store.read(sku, Consistency.STRONG)
-        row = ledger.held.get(incarnation) if ledger else None
-        if row is None or row.units <= sold:
+        ledger = await store.read(row.sku, Consistency.STRONG)
+        held = ledger.held.get(row.incarnation) if ledger else None
+        if held is None or held.units <= row.sold:
             return 0
         try:
-            outcome = await store.fold(sku, incarnation, row, sold)
+            outcome = await store.fold(row.sku, row.incarnation, held, row.sold)
         except StoreUnreachable as error:
             if not error.outcome_unknown:
                 raise
             continue  # the strong read says whether it happened
         if isinstance(outcome, Applied):
-            return row.units - sold
+            return held.units - row.sold

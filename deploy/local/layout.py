@@ -31,6 +31,8 @@ class ClusterSpec:
     gateways: int = 1
     relays: int = 1
     log_level: str = "info"
+    # As the setting of stockd: tests of dead servers need not wait as long as a sale should.
+    peer_dead_after_s: float = 10.0
 
     def __post_init__(self) -> None:
         if self.nodes not in NODE_COUNTS:

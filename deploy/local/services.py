@@ -23,7 +23,12 @@ _ANSWER_LIMIT_S = 2.0
 
 def stockd(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -> Process:
     target = address(ports[name])
-    settings = _common(spec, ports, name) | _stores(spec, ports) | {"SLUICE_NAME": name, "SLUICE_LISTEN": target}
+    settings = _common(spec, ports, name) | _stores(spec, ports)
+    settings |= {
+        "SLUICE_NAME": name,
+        "SLUICE_LISTEN": target,
+        "SLUICE_PEER_DEAD_AFTER_S": str(spec.peer_dead_after_s),
+    }
     return _service(name, log, settings, ports, partial(serves, target))
 
 

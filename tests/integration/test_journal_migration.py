@@ -4,12 +4,14 @@ import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
+from uuid import UUID
 
 import asyncpg
 import pytest
 
 from journal.migration import DatabaseTooNew, DatabaseTooOld, Migration, migrate_postgres, migrate_sqlite, migrations
 from journal.postgres import PostgresJournal
+from journal.protocol import Journal
 from journal.sqlite import SqliteJournal
 from sluice.sqlite_file import SqliteFile
 from tests.journals import new_postgres_database
@@ -111,3 +113,33 @@ async def test_a_role_that_may_not_create_tables_can_use_a_finished_database(pos
         await owner.close()
         await connection.execute(f"DROP OWNED BY {name}; DROP ROLE {name}")
         await connection.close()
+
+
+FENCED, UNFENCED = UUID(int=1), UUID(int=2)
+
+
+@pytest.mark.servers
+async def test_postgres_incarnations_of_before_heartbeats_are_folded_if_fenced_and_never_silent(postgres: str) -> None:
+    connection: Any = await asyncpg.connect(postgres)
+    await migrate_postgres(connection, migrations("postgres")[:1])
+    await connection.execute(
+        "INSERT INTO incarnations VALUES ($1, 'old-0', now(), true), ($2, 'old-1', now(), false)", FENCED, UNFENCED
+    )
+    await connection.close()
+    journal = await PostgresJournal.open(postgres, timeout_s=30)
+    await check_upgraded(journal)
+    await journal.close()
+
+
+async def test_incarnations_of_a_file_of_before_heartbeats_are_folded_if_fenced_and_never_silent(
+    file: SqliteFile,
+) -> None:
+    await migrate_sqlite(file, migrations("sqlite")[:1])
+    rows = f"('{FENCED}', 'old-0', 0, 1), ('{UNFENCED}', 'old-1', 0, 0)"
+    await file.write(lambda c: c.execute(f"INSERT INTO incarnations VALUES {rows}").close())
+    await check_upgraded(await SqliteJournal.open(file))
+
+
+async def check_upgraded(journal: Journal) -> None:
+    assert await journal.silent(0.0) == []
+    assert [await journal.claim_reclaim(60.0) for _ in range(2)] == [FENCED, None]

@@ -118,7 +118,8 @@ class JournalMachine(RuleBasedStateMachine):
 
     @rule(known=incarnations)
     def fence(self, known: Known) -> None:
-        self.run(self.journal.fence(known.incarnation))
+        newly = known.incarnation in self.names and known.incarnation not in self.fenced
+        assert self.run(self.journal.fence(known.incarnation)) == newly
         if known.incarnation in self.names:
             self.fenced.add(known.incarnation)
 
@@ -224,7 +225,7 @@ def test_postgres_follows_the_model(postgres_url: str) -> None:
                 journal = await PostgresJournal.open(url, timeout_s=30)
                 connection = await asyncpg.connect(url)
                 await connection.execute(
-                    "TRUNCATE orders, incarnations, spends, spend_roll_ups, spend_totals, outbox;"
+                    "TRUNCATE orders, incarnations, heartbeats, reclaims, spends, spend_roll_ups, spend_totals, outbox;"
                     "UPDATE outbox_numbers SET next = 1"
                 )
                 await connection.close()
