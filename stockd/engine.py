@@ -20,7 +20,7 @@ from uuid import UUID
 import structlog
 
 from journal.protocol import IncarnationFenced, Journal
-from sluice.errors import JournalUnreachable, StoreUnreachable
+from sluice.errors import JournalUnreachable, KeeperUnreachable, StoreUnreachable
 from sluice.model import StockPolicy
 from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement, Verdict
 from sluice.seams.stock_store import Applied, Consistency, NoSuchSku, Refused, Row, StockStore
@@ -106,10 +106,10 @@ class Engine:
         self._draining = False
 
     async def reserve(self, batch: ReserveBatch, settlements: Sequence[Settlement], timeout_s: float) -> Reservation:
-        """See StockKeeper.reserve. Raises IncarnationFenced once this incarnation knows that it is."""
+        """See StockKeeper.reserve. A fenced incarnation is as good as one that does not answer."""
         self._apply(settlements)
         if self._fenced:
-            raise IncarnationFenced(self.incarnation)
+            raise KeeperUnreachable(f"incarnation {self.incarnation} is fenced")
         order_count = len(batch.lines_per_order) or len(batch.sku_indexes)
         if self._waiting_orders + order_count > self._max_waiting_orders:
             self._metrics.verdicts(Verdict.OVERLOADED, order_count)

@@ -5,8 +5,8 @@ from uuid import UUID
 
 import grpc
 
-from journal.protocol import IncarnationFenced
 from sluice._gen.stock.v1 import stock_pb2
+from sluice.errors import KeeperUnreachable
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
 from sluice.seams.stock_keeper import ReserveBatch, Settlement
@@ -25,7 +25,7 @@ def keeper_service(engine: Engine) -> grpc.GenericRpcHandler:
         timeout_s = context.time_remaining() or DEFAULT_TIMEOUT_S
         try:
             reservation = await engine.reserve(batch, _settlements(request.settlements), timeout_s)
-        except IncarnationFenced as error:
+        except KeeperUnreachable as error:
             raise RpcFailure(grpc.StatusCode.UNAVAILABLE, "FENCED", str(error)) from error
         return stock_pb2.ReserveResponse(
             incarnation=reservation.incarnation.bytes,
