@@ -39,6 +39,7 @@ class Reply(NamedTuple):
     violations: tuple[str, ...] = ()
     retry_delay_s: float | None = None
     pushback_ms: str | None = None
+    attempts: int = 1
 
 
 class Client:
@@ -164,7 +165,7 @@ async def place_until_answered(
     while True:
         reply = await ask(clients[attempt % len(clients)].place_order, request, attempt_limit_s)
         if reply.code not in UNANSWERED:
-            return reply
+            return reply._replace(attempts=attempt - first + 1)
         attempt += 1
         await asyncio.sleep(RETRY_PAUSE_S)
 

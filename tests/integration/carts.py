@@ -59,13 +59,17 @@ def check_refusals_name_what_was_short(replies: Sequence[Reply]) -> None:
     """Every refused order names a SKU of its own that could not serve it.
 
     Units come back only from a cart that was refused for another SKU, and buyers wait a quarter of a second for
-    those, not longer. So what is left at the end was not enough for any order that was refused for it, but for units
-    that such carts held; and of a SKU that is never in a cart with others, it was not enough without any "but".
+    those, not longer; and from an attempt that ran into a time limit. So what is left at the end was not enough for
+    any order that was refused for it, but for units that such carts and attempts held. Of a SKU that is never in a
+    cart with others, and whose buyers needed one attempt each, it was not enough without any "but".
     """
     left = Counter(dict.fromkeys({line.sku for reply in replies for line in reply.request.lines}, UNITS))
     left.subtract(units_of(accepted(replies)))
     held_for_a_while: defaultdict[str, int] = defaultdict(int)
     refused = [reply for reply in replies if reply.told == OUT_OF_STOCK]
+    for reply in replies:
+        for line in reply.request.lines:
+            held_for_a_while[line.sku] += line.quantity * (reply.attempts - 1)
     for reply in refused:
         for line in reply.request.lines:
             if line.sku != reply.blamed["sku"]:
