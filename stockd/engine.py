@@ -29,10 +29,6 @@ from stockd import escrow as escrows
 from stockd.escrow import Escrow, EscrowLine, Request, Waiter
 from stockd.metrics import StockdMetrics
 
-SOLD_OUT_PATIENCE_S = 0.25
-"""How long an order waits for units in doubt before it hears "out of stock". A commit and its settlement take a few
-milliseconds; only a gateway that died or a journal that is away lasts longer, and then the buyer should know."""
-
 RESEND_BACKOFF_S = (0.01, 0.05, 0.2, 0.5)
 """Pauses before a write of unknown outcome is sent again; the last repeats. It must be resolved before the SKU can
 be written again, but a store in trouble must not be hammered."""
@@ -210,9 +206,8 @@ class Engine:
 
     def _enqueue(self, batch: ReserveBatch, request: Request) -> list[Waiter]:
         shelf = [self._escrow(sku) for sku in batch.skus]
-        patience_ends = self._monotonic() + SOLD_OUT_PATIENCE_S
         lines_of = _single_lines(batch, shelf) if not batch.lines_per_order else _lines(batch, shelf)
-        waiters = [Waiter(request, place, lines, patience_ends) for place, lines in enumerate(lines_of)]
+        waiters = [Waiter(request, place, lines) for place, lines in enumerate(lines_of)]
         demand_before = [escrow.demand for escrow in shelf]
         for waiter in waiters:
             escrows.enqueue(waiter)

@@ -16,6 +16,10 @@ from sluice.seams.stock_keeper import Verdict
 from sluice.seams.stock_store import Row
 from stockd.appetite import Demand
 
+SOLD_OUT_PATIENCE_S = 0.25
+"""How long an order waits for units in doubt before it hears "out of stock". A commit and its settlement take a few
+milliseconds; only a gateway that died or a journal that is away lasts longer, and then the buyer should know."""
+
 
 class Request:
     """One `Reserve` batch while it is being decided. `decided` is resolved when every order has its verdict."""
@@ -87,11 +91,11 @@ class Waiter:
 
     __slots__ = ("decided", "lines", "patience_ends", "place", "request")
 
-    def __init__(self, request: Request, place: int, lines: list[EscrowLine], patience_ends: float) -> None:
+    def __init__(self, request: Request, place: int, lines: list[EscrowLine]) -> None:
         self.request = request
         self.place = place
         self.lines = lines
-        self.patience_ends = patience_ends
+        self.patience_ends: float | None = None  # not counted yet
         self.decided = False
 
     def quantity_of(self, escrow: Escrow) -> int:
@@ -132,7 +136,8 @@ def refuse_hopeless(escrow: Escrow, available: int, now: float) -> int:
     hope = escrow.in_doubt
     own: dict[Request, int] = {}
     planned = 0
-    for waiter in [waiter for waiter in escrow.waiting if not waiter.decided]:
+    undecided = [waiter for waiter in escrow.waiting if not waiter.decided]
+    for place, waiter in enumerate(undecided):
         request = waiter.request
         quantity = waiter.quantity_of(escrow)
         if quantity <= budget:
@@ -143,7 +148,9 @@ def refuse_hopeless(escrow: Escrow, available: int, now: float) -> int:
                 own[request] = own.get(request, 0) + quantity
             continue
         may_come_back = hope - own.get(request, 0) - request.granted.get(escrow, 0)
-        if quantity <= budget + may_come_back and now < waiter.patience_ends:
+        if quantity <= budget + may_come_back and _has_patience(waiter, now):
+            for blocked in undecided[place:]:
+                _start_patience(blocked, now)
             break  # whoever came later must not overtake it
         refuse(waiter, Verdict.OUT_OF_STOCK, waiter.index_of(escrow))
     return max(0, min(available, planned - escrow.free))
@@ -173,8 +180,20 @@ def next_patience_end(escrow: Escrow, now: float) -> float | None:
     """When the next of those who wait loses patience. One who lost it before and still waits is not waiting for units
     of this SKU, and would not be refused for it.
     """
-    ends = [waiter.patience_ends for waiter in escrow.waiting if not waiter.decided and waiter.patience_ends > now]
-    return min(ends, default=None)
+    ends = [
+        waiter.patience_ends for waiter in escrow.waiting if not waiter.decided and waiter.patience_ends is not None
+    ]
+    return min((end for end in ends if end > now), default=None)
+
+
+def _start_patience(waiter: Waiter, now: float) -> None:
+    """When units in doubt first keep it waiting, itself or in front of it: a slow ledger must not use patience up."""
+    if waiter.patience_ends is None:
+        waiter.patience_ends = now + SOLD_OUT_PATIENCE_S
+
+
+def _has_patience(waiter: Waiter, now: float) -> bool:
+    return waiter.patience_ends is None or now < waiter.patience_ends
 
 
 def _front(escrow: Escrow) -> Waiter | None:

@@ -4,7 +4,7 @@ import asyncio
 
 import pytest
 
-from stockd.engine import SOLD_OUT_PATIENCE_S
+from stockd.escrow import SOLD_OUT_PATIENCE_S
 from tests.unit.stock_engine.parts import GRANTED, OUT_OF_STOCK, STORE_TIMEOUT_S, Parts, verdicts
 from tests.unit.virtual_time import clock, in_virtual_time, let_run
 
@@ -47,6 +47,21 @@ async def test_units_in_doubt_that_turn_out_sold_end_the_wait_at_once() -> None:
     await parts.sell(first, {"a": 1})
     assert (await waiting).verdicts == [OUT_OF_STOCK]
     assert clock() == 0
+
+
+@in_virtual_time
+async def test_a_slow_ledger_does_not_use_up_patience() -> None:
+    parts = Parts()
+    parts.store.create("a", 1)
+    first = await parts.reserve({"a": 1})
+    parts.store.answering.clear()
+    waiting = parts.reserving({"a": 1})
+    await asyncio.sleep(2 * SOLD_OUT_PATIENCE_S)
+    parts.store.answering.set()
+    await let_run()
+    assert verdicts(waiting) == [None]
+    await parts.sell(first, {})
+    assert (await waiting).verdicts == [GRANTED]
 
 
 @in_virtual_time
