@@ -53,7 +53,7 @@ async def serve_front(
     journal: Journal,
     store: StockStore,
     registry: CollectorRegistry,
-    reserve_timeout_s: float,
+    reserve_limit_s: float,
     journal_connections: int,
     max_orders_in_flight: int,
     max_batches_in_flight: int,
@@ -66,7 +66,7 @@ async def serve_front(
     `background` runs as long; if one of it fails, so does this.
     """
     server = rpc_server.new_server()
-    links = Keepers(keepers, reserve_timeout_s)
+    links = Keepers(keepers)
 
     async def probe_keepers() -> None:
         if links.all_away():
@@ -92,6 +92,7 @@ async def serve_front(
         committing,
         journal_reach,
         monotonic=time.monotonic,
+        reserve_limit_s=reserve_limit_s,
         max_orders_in_flight=max_orders_in_flight,
         metrics=gateway_metrics,
     )

@@ -42,7 +42,7 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
             journal=journal,
             store=store,
             registry=registry,
-            reserve_timeout_s=settings.reserve_timeout_s,
+            reserve_limit_s=settings.reserve_limit_s,
             journal_connections=settings.journal_connections,
             max_orders_in_flight=settings.max_orders_in_flight,
             max_batches_in_flight=settings.max_batches_in_flight,

@@ -27,7 +27,7 @@ JOURNAL_TRANSACTIONS_IN_FLIGHT = 2
 
 RESERVATION_GRACE_S = 3.0
 STORE_TIMEOUT_S = 1.2
-RESERVE_TIMEOUT_S = 5.0
+RESERVE_LIMIT_S = 5.0
 """In one process no answer is lost: only a disk that stands still takes this long."""
 
 
@@ -66,7 +66,7 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
             journal=journal,
             store=store,
             registry=registry,
-            reserve_timeout_s=RESERVE_TIMEOUT_S,
+            reserve_limit_s=RESERVE_LIMIT_S,
             journal_connections=JOURNAL_TRANSACTIONS_IN_FLIGHT,
             max_orders_in_flight=settings.max_orders_in_flight,
             max_batches_in_flight=settings.max_batches_in_flight,

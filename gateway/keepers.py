@@ -33,20 +33,21 @@ _log = structlog.get_logger(__name__)
 class KeeperLink:
     """One stock server: whether it answers, and the settlements that wait to be told."""
 
-    def __init__(self, name: str, keeper: StockKeeper, reserve_timeout_s: float) -> None:
+    def __init__(self, name: str, keeper: StockKeeper) -> None:
         self.name = name
         self.away = False
         self._keeper = keeper
-        self._reserve_timeout_s = reserve_timeout_s
         self._reserving: set[asyncio.Task[Reservation]] = set()
         self._settlements: list[Settlement] = []
         self._settle_scheduled = False
         self._settling: set[asyncio.Task[None]] = set()
 
-    async def reserve(self, batch: ReserveBatch) -> Reservation:
-        """Raises KeeperUnreachable: the server did not answer, or was found away meanwhile."""
+    async def reserve(self, batch: ReserveBatch, timeout_s: float) -> Reservation:
+        """Raises KeeperUnreachable: the server is away, or was found away meanwhile, or did not answer in time."""
+        if self.away:
+            raise KeeperUnreachable(f"{self.name} is away")
         settlements, self._settlements = self._settlements, []
-        task = asyncio.ensure_future(self._keeper.reserve(batch, settlements, self._reserve_timeout_s))
+        task = asyncio.ensure_future(self._keeper.reserve(batch, settlements, timeout_s))
         self._reserving.add(task)
         try:
             return await task
@@ -113,8 +114,8 @@ class KeeperLink:
 class Keepers:
     """All stock servers of the membership."""
 
-    def __init__(self, keepers: Mapping[str, StockKeeper], reserve_timeout_s: float) -> None:
-        self._links = {name: KeeperLink(name, keeper, reserve_timeout_s) for name, keeper in keepers.items()}
+    def __init__(self, keepers: Mapping[str, StockKeeper]) -> None:
+        self._links = {name: KeeperLink(name, keeper) for name, keeper in keepers.items()}
         ranking = ranking_table(dict.fromkeys(keepers, 1.0))
         self._ranked = lru_cache(maxsize=CACHED_KEYS)(
             lambda sku: tuple(self._links[name] for name in ranking[slot_of(sku)])

@@ -30,6 +30,9 @@ GROUPS_IN_FLIGHT = 4
 MAX_RESERVE_ATTEMPTS = 3
 """Servers asked for one order before its caller hears UNAVAILABLE: the owner and two fallbacks."""
 
+LEAST_RESERVE_S = 0.1
+"""Enough for a server that has the units in memory, and the most that a late order may be later."""
+
 MAX_IDS_PER_LOOKUP = 5_000
 LOOKUPS_IN_FLIGHT = 2
 RETRY_WHEN_OVERLOADED_S = 0.1
@@ -47,10 +50,11 @@ carts that want the last units of the same two SKUs cannot both fail."""
 class Group:
     """Orders of one request that take the same way. `outcomes` is resolved with one outcome per order."""
 
-    __slots__ = ("abandoned", "deadline", "orders", "outcomes")
+    __slots__ = ("abandoned", "arrived", "deadline", "orders", "outcomes")
 
-    def __init__(self, deadline: float) -> None:
+    def __init__(self, arrived: float, deadline: float) -> None:
         self.orders: list[NewOrder] = []
+        self.arrived = arrived
         self.deadline = deadline
         self.outcomes: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
         self.abandoned = False
@@ -73,14 +77,17 @@ class Placing:
         journal_reachability: Reachability,
         *,
         monotonic: Callable[[], float],
+        reserve_limit_s: float,
         max_orders_in_flight: int,
         metrics: GatewayMetrics,
     ) -> None:
+        """`reserve_limit_s`: from an order's arrival until it must have its units, whoever has to be asked for them."""
         self._keepers = keepers
         self._journal = journal
         self._committing = committing
         self._journal_reachability = journal_reachability
         self._monotonic = monotonic
+        self._reserve_limit_s = reserve_limit_s
         self._max_orders_in_flight = max_orders_in_flight
         self._metrics = metrics
         self._in_flight: dict[str, Group] = {}
@@ -102,8 +109,9 @@ class Placing:
         if len(self._in_flight) + len(orders) > self._max_orders_in_flight:
             self._metrics.refused(Reason.OVERLOADED, len(orders))
             raise Overloaded("too many orders are being decided", retry_after_s=RETRY_WHEN_OVERLOADED_S)
+        now = self._monotonic()
         groups: dict[Route, Group] = {}
-        repeats = Group(deadline)
+        repeats = Group(now, deadline)
         in_flight = self._in_flight
         routes: dict[tuple[Line, ...], Route] = {}
         for order in orders:
@@ -115,7 +123,7 @@ class Placing:
                 route = routes[order.lines] = self._route_of(order)
             group = groups.get(route)
             if group is None:
-                group = groups[route] = Group(deadline)
+                group = groups[route] = Group(now, deadline)
             group.orders.append(order)
             in_flight[order.order_id] = group
         for route, group in groups.items():
@@ -222,7 +230,8 @@ class Placing:
         if not orders:
             return
         try:
-            outcomes = await self._decide(orders, route, attempt=1)
+            reserve_by = min(group.arrived for group in started) + self._reserve_limit_s
+            outcomes = await self._decide(orders, route, reserve_by, attempt=1)
         except Exception:  # noqa: BLE001 - whatever happens, every caller must be answered
             _log.exception("deciding failed", orders=len(orders))
             outcomes = [Refused(Reason.INTERNAL)] * len(orders)
@@ -231,9 +240,9 @@ class Placing:
             self._finish(group, outcomes[first : first + len(group.orders)])
             first += len(group.orders)
 
-    async def _decide(self, orders: Sequence[NewOrder], route: Route, attempt: int) -> list[Outcome]:
+    async def _decide(self, orders: Sequence[NewOrder], route: Route, reserve_by: float, attempt: int) -> list[Outcome]:
         """Reserves, commits, settles. Orders whose reservation was lost are reserved again, up to a limit."""
-        reserved = await self._reserve(orders, route)
+        reserved = await self._reserve(orders, route, reserve_by)
         committed, existing = await asyncio.gather(
             self._commit(reserved), self._find_replays(orders, reserved.refusals)
         )
@@ -251,22 +260,24 @@ class Placing:
                 outcome = Refused(Reason.STOCK_UNREACHABLE, "", RETRY_WHEN_AWAY_S)
             outcomes.append(outcome)
         if again and attempt < MAX_RESERVE_ATTEMPTS:
-            decided = await self._decide_again(again, attempt + 1)
+            decided = await self._decide_again(again, reserve_by, attempt + 1)
             return [decided.get(order.order_id, outcome) for order, outcome in zip(orders, outcomes, strict=True)]
         return outcomes
 
-    async def _decide_again(self, orders: Sequence[NewOrder], attempt: int) -> dict[str, Outcome]:
+    async def _decide_again(self, orders: Sequence[NewOrder], reserve_by: float, attempt: int) -> dict[str, Outcome]:
         routes: dict[Route, list[NewOrder]] = {}
         for order in orders:
             routes.setdefault(self._route_of(order), []).append(order)
-        decided = await asyncio.gather(*(self._decide(group, route, attempt) for route, group in routes.items()))
+        decided = await asyncio.gather(
+            *(self._decide(group, route, reserve_by, attempt) for route, group in routes.items())
+        )
         return {
             order.order_id: outcome
             for group, outcomes in zip(routes.values(), decided, strict=True)
             for order, outcome in zip(group, outcomes, strict=True)
         }
 
-    async def _reserve(self, orders: Sequence[NewOrder], route: Route) -> "_Reserved":
+    async def _reserve(self, orders: Sequence[NewOrder], route: Route, reserve_by: float) -> "_Reserved":
         """Asks each server of the route in turn for the lines it owns, for the orders that are still whole."""
         reserved = _Reserved(list(orders), [], {})
         for link, skus in self._shares(orders, route):
@@ -275,7 +286,9 @@ class Placing:
                 continue
             batch = reserve_batch(asked, skus)
             try:
-                reservation = await link.reserve(batch)
+                # Who waited long for a place in the lane is asked for all the same, if only for what is in memory.
+                timeout_s = max(reserve_by - self._monotonic(), LEAST_RESERVE_S)
+                reservation = await link.reserve(batch, timeout_s)
             except KeeperUnreachable:
                 # All of them again, elsewhere; what other servers granted is committed as unsold.
                 return _Reserved([], reserved.grants, reserved.refusals)

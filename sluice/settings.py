@@ -85,10 +85,10 @@ class GatewaySettings(JournalSettings, CassandraSettings):
     max_batches_in_flight: int = Field(
         8, ge=1, le=256, description="batches of one stream being decided at once; then the stream is not read"
     )
-    reserve_timeout_s: float = Field(
+    reserve_limit_s: float = Field(
         1.6,
         gt=0,
-        description="longest wait for one stock server's decision, seconds; one that hangs is found out much sooner",
+        description="from an order's arrival until it must have its units, whichever stock servers are asked, seconds",
     )
 
     @field_validator("stockd")

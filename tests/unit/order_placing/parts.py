@@ -21,7 +21,7 @@ from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement, Ver
 from tests.unit.fake_journal import TIME, FakeJournal
 from tests.unit.virtual_time import clock
 
-RESERVE_TIMEOUT_S = 1.6
+RESERVE_LIMIT_S = 1.6
 
 
 class FakeKeeper:
@@ -114,7 +114,7 @@ class Parts:
     def __init__(self, names: Sequence[str] = ("stockd-0",), max_orders_in_flight: int = 1_000) -> None:
         self.journal = FakeJournal()
         self.keepers = {name: FakeKeeper(number, self.journal) for number, name in enumerate(names, start=1)}
-        self.links = Keepers(self.keepers, RESERVE_TIMEOUT_S)
+        self.links = Keepers(self.keepers)
         self.reachability = Reachability("journal", self.journal.ping)
         arguments: dict[str, Any] = {"now": lambda: TIME, "connections": 2}
         if "monotonic" in inspect.signature(Committing).parameters:
@@ -126,6 +126,7 @@ class Parts:
             self.committing,
             self.reachability,
             monotonic=clock,
+            reserve_limit_s=RESERVE_LIMIT_S,
             max_orders_in_flight=max_orders_in_flight,
             metrics=GatewayMetrics(CollectorRegistry()),
         )

@@ -8,7 +8,7 @@ from gateway.keepers import PROBE_INTERVAL_S, PROBE_TIMEOUT_S
 from gateway.outcomes import Reason
 from gateway.placing import MAX_RESERVE_ATTEMPTS
 from sluice.seams.stock_keeper import Verdict
-from tests.unit.order_placing.parts import RESERVE_TIMEOUT_S, Parts, is_new, order, reason
+from tests.unit.order_placing.parts import RESERVE_LIMIT_S, Parts, is_new, order, reason
 from tests.unit.virtual_time import clock, in_virtual_time
 
 NAMES = ("stockd-0", "stockd-1", "stockd-2", "stockd-3")
@@ -30,7 +30,7 @@ async def test_one_that_hangs_is_left_after_its_time() -> None:
     parts.stock({"a": 5})
     parts.owner("a").answering.clear()
     assert is_new(await parts.place_one(order(1)))
-    assert clock() == pytest.approx(RESERVE_TIMEOUT_S)
+    assert clock() == pytest.approx(RESERVE_LIMIT_S)
     parts.close()
 
 
@@ -43,7 +43,7 @@ async def test_one_that_hangs_is_found_out_long_before_orders_would_give_up() ->
         started = clock()
         parts.owner("a").answering.clear()
         assert is_new(await parts.place_one(order(1)))
-    assert clock() - started <= PROBE_INTERVAL_S + PROBE_TIMEOUT_S < RESERVE_TIMEOUT_S
+    assert clock() - started <= PROBE_INTERVAL_S + PROBE_TIMEOUT_S < RESERVE_LIMIT_S
     parts.close()
 
 
