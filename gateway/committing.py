@@ -65,6 +65,7 @@ class Placement:
     """Orders whose units are granted, with the reservations they were granted from, and what became of them."""
 
     def __init__(self, orders: Sequence[NewOrder], grants: Sequence[Grant]) -> None:
+        self._orders = orders
         self.undecided = list(orders)
         self.grants = list(grants)
         self.for_all: Outcome | None = None
@@ -74,6 +75,8 @@ class Placement:
 
     def of(self, order_id: str) -> CommitOutcome | None:
         """What became of one order; None if it is not among these."""
+        if self.for_all is not None and not self._outcomes:
+            self._outcomes = dict.fromkeys((order.order_id for order in self._orders), self.for_all)
         return self._outcomes.get(order_id)
 
     def spends(self) -> list[Spend]:
@@ -84,9 +87,12 @@ class Placement:
         ]
 
     def decide_all(self, outcome: CommitOutcome) -> None:
-        if self.undecided and not self._outcomes and not isinstance(outcome, ReserveAgain):
+        if not self.undecided:
+            return
+        if not self._outcomes and not isinstance(outcome, ReserveAgain):
             self.for_all = outcome
-        self._outcomes.update(dict.fromkeys([order.order_id for order in self.undecided], outcome))
+        else:
+            self._outcomes.update(dict.fromkeys([order.order_id for order in self.undecided], outcome))
         self.undecided = []
 
     def decide_existing(self, existing: Mapping[str, Order]) -> None:

@@ -7,9 +7,9 @@ from typing import Any
 
 import grpc
 
-from gateway.messages import accepted_message, order_message, refusal_failure, refusal_result
+from gateway.messages import accepted_message, batch_answer, order_message, refusal_failure, refusal_result
 from gateway.metrics import GatewayMetrics
-from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Reason, Refused
+from gateway.outcomes import RETRY_WHEN_AWAY_S, Outcome, Reason, Refused
 from gateway.paging import make_token, page_size, read_token
 from gateway.placing import Group, Placing
 from gateway.validation import Violation, name_violations, parse_order, parse_uuid
@@ -168,22 +168,15 @@ class OrderService:
         if results or not groups:
             answers.put_nowait(orders_pb2.PlaceOrdersResponse(batch_id=batch_id, results=results, done=not groups))
         left = len(groups)
-        for decided in asyncio.as_completed([_results_of(group) for group in groups]):
+        for decided in asyncio.as_completed([_decided(group) for group in groups]):
             left -= 1
-            answers.put_nowait(orders_pb2.PlaceOrdersResponse(batch_id=batch_id, results=await decided, done=left == 0))
+            group, outcomes = await decided
+            answers.put_nowait(batch_answer(batch_id, group.orders, outcomes, done=left == 0))
         self._metrics.place_seconds.observe(time.monotonic() - started)
 
 
-async def _results_of(group: Group) -> list[orders_pb2.OrderResult]:
-    outcomes = await group.decided()
-    accepted = orders_pb2.OUTCOME_ACCEPTED
-    result = orders_pb2.OrderResult
-    return [
-        result(order_id=order.order_id, outcome=accepted, replayed=outcome.replayed)
-        if isinstance(outcome, Accepted)
-        else refusal_result(order.order_id, outcome)
-        for order, outcome in zip(group.orders, outcomes, strict=True)
-    ]
+async def _decided(group: Group) -> tuple[Group, list[Outcome]]:
+    return group, await group.decided()
 
 
 def _parse_batch(

@@ -88,7 +88,7 @@ class KafkaPublisher:
                 # Documented not to cover delivery timeouts; there are none.
                 "enable.gapless.guarantee": True,
                 "delivery.timeout.ms": 0,
-                "linger.ms": 5,
+                "linger.ms": 25,
                 "compression.type": "lz4",
                 "batch.num.messages": 10_000,
                 "queue.buffering.max.messages": QUEUE_MESSAGES,

@@ -118,8 +118,25 @@ def refuse(waiter: Waiter, verdict: Verdict, blamed: int) -> None:
 
 def hand_out(escrow: Escrow) -> None:
     """Grants from the front of the queue as long as the free units last."""
-    while (front := _front(escrow)) is not None and _grantable(front):
-        _grant(front)
+    waiting = escrow.waiting
+    while (front := _front(escrow)) is not None:
+        if len(front.lines) > 1:
+            if not _cart_is_grantable(front):
+                return
+            _grant_cart(front)
+            continue
+        # Most orders have one line, and this is what a stock server does all day.
+        quantity = front.lines[0][1]
+        if quantity > escrow.free:
+            return
+        waiting.popleft()
+        front.decided = True
+        escrow.free -= quantity
+        escrow.in_doubt += quantity
+        escrow.demand -= quantity
+        request = front.request
+        request.granted[escrow] = request.granted.get(escrow, 0) + quantity
+        request.decide(front.place, Verdict.GRANTED, 0)
 
 
 def refuse_hopeless(escrow: Escrow, available: int, now: float) -> int:
@@ -203,15 +220,12 @@ def _front(escrow: Escrow) -> Waiter | None:
     return waiting[0] if waiting else None
 
 
-def _grantable(waiter: Waiter) -> bool:
-    """For a waiter that is at the front of one of its queues: whether it is at the front of all, and units suffice."""
-    if len(waiter.lines) == 1:
-        escrow, quantity, _ = waiter.lines[0]
-        return escrow.free >= quantity
+def _cart_is_grantable(waiter: Waiter) -> bool:
+    """Whether it is at the front of all its queues, and units suffice in all."""
     return all(escrow.free >= quantity and _front(escrow) is waiter for escrow, quantity, _ in waiter.lines)
 
 
-def _grant(waiter: Waiter) -> None:
+def _grant_cart(waiter: Waiter) -> None:
     granted = waiter.request.granted
     for escrow, quantity, _ in waiter.lines:
         escrow.free -= quantity
