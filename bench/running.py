@@ -1,5 +1,7 @@
 """The measurements of one run, one after the other, so that what is compared ran side by side on one machine."""
 
+import os
+import signal
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
@@ -37,6 +39,9 @@ SOAK_SKUS = HOT_SKUS + MANY_SKUS[:15]
 REFERENCE_IN_FLIGHT = 128
 """Concurrency at which the unary profile and the CPU table are taken."""
 
+RELAYS = ("relay-0",)
+"""How fast orders are accepted and how fast their events drain are two figures; they share the cores in a third."""
+
 Say = Callable[[str], None]
 
 
@@ -63,13 +68,13 @@ class Plan:
 
 
 FULL = Plan(
-    repetitions=5,
-    concurrencies=(64, 128, 256),
+    repetitions=3,
+    concurrencies=(64, 128),
     warm_s=1.5,
-    seconds=5.0,
+    seconds=4.0,
     warm_messages=40,
-    messages=320,
-    many_messages=80,
+    messages=240,
+    many_messages=40,
     soak_minutes=5.0,
 )
 
@@ -116,6 +121,7 @@ def run(plan: Plan, directory: Path, document: dict[str, Any], say: Say) -> None
                     bench.unary(system, in_flight, repetition)
             for loops in JOURNAL_LOOPS["postgresql"]:
                 bench.journal("postgresql", loops, repetition)
+            bench.stream(cluster, "accept", HOT_SKUS, repetition, standing_still=RELAYS)
             bench.stream(cluster, "hot", HOT_SKUS, repetition)
             bench.stream(cluster, "many", MANY_SKUS, repetition)
             for loops in JOURNAL_LOOPS["sqlite"]:
@@ -147,10 +153,17 @@ class Bench:
             result = measured(load, system.pids, system.python, system.drain)
         self._note("unary", system.name, f"{in_flight} in flight", repetition, result | {"in_flight": in_flight})
 
-    def stream(self, system: System, load_name: str, skus: Sequence[str], repetition: int) -> None:
+    def stream(
+        self,
+        system: System,
+        load_name: str,
+        skus: Sequence[str],
+        repetition: int,
+        standing_still: Sequence[str] = (),
+    ) -> None:
         messages = self._plan.messages if len(skus) == 1 else self._plan.many_messages
         with worker("bench.load", stream_settings(self._plan, system, skus, messages)) as load:
-            result = measured(load, system.pids, system.python, system.drain)
+            result = measured(load, system.pids, system.python, system.drain, standing_still)
         self._note("stream", system.name, load_name, repetition, result | {"load": load_name})
 
     def journal(self, kind: str, loops: int, repetition: int) -> None:
@@ -199,10 +212,16 @@ def stream_settings(plan: Plan, system: System, skus: Sequence[str], messages: i
     }
 
 
-def measured(load: Worker, pids: Mapping[str, int], python: Sequence[str], drain: Callable[[], None]) -> dict[str, Any]:
+def measured(
+    load: Worker,
+    pids: Mapping[str, int],
+    python: Sequence[str],
+    drain: Callable[[], None],
+    standing_still: Sequence[str] = (),
+) -> dict[str, Any]:
     """One run of a worker with what it cost: CPU by process until all its events are published, memory at most.
 
-    It begins when nothing of the warm-up is left to be published.
+    It begins when nothing of the warm-up is left to be published. Processes of `standing_still` are stopped meanwhile.
     """
     load.wait_until_warm()
     drain()
@@ -211,8 +230,9 @@ def measured(load: Worker, pids: Mapping[str, int], python: Sequence[str], drain
     threads_before = {name: cpu_by_thread(pids[name]) for name in python}
     with watch_memory(watched) as memory:
         before = read_clock(clocked)
-        load.begin()
-        result: dict[str, Any] = load.result()
+        with _stopped([pids[name] for name in standing_still]):
+            load.begin()
+            result: dict[str, Any] = load.result()
         answered = read_clock(clocked)
         drain()
         drained = read_clock(clocked)
@@ -223,6 +243,17 @@ def measured(load: Worker, pids: Mapping[str, int], python: Sequence[str], drain
         "drain_s": drained.wall_s - answered.wall_s,
         "highest_rss_mib": memory.highest_mib(),
     }
+
+
+@contextmanager
+def _stopped(pids: Sequence[int]) -> Iterator[None]:
+    for pid in pids:
+        os.kill(pid, signal.SIGSTOP)
+    try:
+        yield
+    finally:
+        for pid in pids:
+            os.kill(pid, signal.SIGCONT)
 
 
 def unexpected(document: Mapping[str, Any]) -> list[str]:

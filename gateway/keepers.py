@@ -24,6 +24,9 @@ long as orders can wait."""
 SETTLE_TIMEOUT_S = 1.0
 """A settlement that is lost only costs time: the server reads the journal after its grace."""
 
+SETTLE_DELAY_S = 0.001
+"""Under load the orders that wait leave as soon as a batch is committed, and its settlement rides with them."""
+
 MAX_PENDING_SETTLEMENTS = 10_000
 """What may pile up for a server that is away; it will find the rest in the journal."""
 
@@ -62,12 +65,12 @@ class KeeperLink:
             self._reserving.discard(task)
 
     def settle(self, settlement: Settlement) -> None:
-        """Tells the server soon: with the next `Reserve` if one leaves in this turn of the loop, else by itself."""
+        """Tells the server soon: with the next `Reserve` if one leaves within SETTLE_DELAY_S, else by itself."""
         if len(self._settlements) < MAX_PENDING_SETTLEMENTS:
             self._settlements.append(settlement)
         if not self._settle_scheduled:
             self._settle_scheduled = True
-            asyncio.get_running_loop().call_soon(self._start_settling)
+            asyncio.get_running_loop().call_later(SETTLE_DELAY_S, self._start_settling)
 
     def mark_away(self, reason: str) -> None:
         """Whoever waits for it asks another one now: a reservation that nobody hears of becomes void."""

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from datetime import datetime
+from functools import lru_cache
 
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
@@ -110,7 +111,9 @@ def order_message(order: Order) -> orders_pb2.Order:
     return accepted_message(NewOrder(order.order_id, order.customer_id, order.lines), accepted)
 
 
+@lru_cache(maxsize=256)
 def timestamp(time: datetime) -> Timestamp:
+    """For reading and copying only: orders of one transaction share their time, and so this."""
     message = Timestamp()
     message.FromDatetime(time)
     return message

@@ -24,8 +24,12 @@ from sluice.seams.stock_keeper import Reservation, ReserveBatch, Verdict
 MAX_ORDERS_PER_RESERVE = 1_000
 """One reservation: large enough that its fixed cost vanishes, small enough that its journal transaction stays short."""
 
+EAGER_GROUPS = 1
 GROUPS_IN_FLIGHT = 4
-"""Per owner: one being reserved, the others being committed. More made batches smaller and orders slower."""
+ORDERS_WORTH_A_GROUP = 200
+"""Per owner: single calls gather while one group is reserved and committed, because what a group costs besides its
+orders (calls, a conditional write, a transaction, an outbox row) is more than theirs: with two such groups 1,800
+calls/s were measured, with one 2,250. Orders that come in hundreds overlap: some are reserved, others committed."""
 
 MAX_RESERVE_ATTEMPTS = 3
 """Servers asked for one order before its caller hears UNAVAILABLE: the owner and two fallbacks."""
@@ -164,6 +168,8 @@ class Placing:
                 weigh=lambda each: len(each.orders),
                 max_batch_weight=MAX_ORDERS_PER_RESERVE,
                 max_in_flight=GROUPS_IN_FLIGHT,
+                eager_batches=EAGER_GROUPS,
+                worth_weight=ORDERS_WORTH_A_GROUP,
                 max_queued_weight=self._max_orders_in_flight,
             )
         try:

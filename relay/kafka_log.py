@@ -88,7 +88,9 @@ class KafkaPublisher:
                 # Documented not to cover delivery timeouts; there are none.
                 "enable.gapless.guarantee": True,
                 "delivery.timeout.ms": 0,
-                "linger.ms": 25,
+                # Events of a batch of orders go to 32 partitions, and each request to Kafka costs the same however
+                # little is in it: at 5 ms Kafka used 15 µs of CPU an order, at 25 ms 4 µs (30,000 orders/s).
+                "linger.ms": 50,
                 "compression.type": "lz4",
                 "batch.num.messages": 10_000,
                 "queue.buffering.max.messages": QUEUE_MESSAGES,

@@ -21,7 +21,9 @@ class Coalescer(Generic[Item]):
     """Joins submitted items into batches and keeps at most `max_in_flight` of them on the way.
 
     `send` must not raise: it answers every item of its batch, whatever happens. `weigh` gives an item's share of
-    `max_batch_weight`; an item heavier than that travels alone. `max_queued_weight` bounds what waits.
+    `max_batch_weight`; an item heavier than that travels alone. `max_queued_weight` bounds what waits. `eager_batches`
+    leave as soon as anything waits; further ones only when `worth_weight` waits, because what a batch costs besides its
+    items is paid for each. By default all are eager.
     """
 
     def __init__(
@@ -32,12 +34,16 @@ class Coalescer(Generic[Item]):
         max_batch_weight: int,
         max_in_flight: int,
         max_queued_weight: int,
+        eager_batches: int | None = None,
+        worth_weight: int = 0,
     ) -> None:
         self._send = send
         self._weigh = weigh
         self._max_batch_weight = max_batch_weight
         self._max_in_flight = max_in_flight
         self._max_queued_weight = max_queued_weight
+        self._eager_batches = max_in_flight if eager_batches is None else eager_batches
+        self._worth_weight = worth_weight
         self._queue: deque[Item] = deque()
         self._queued_weight = 0
         self._scheduled = False
@@ -54,7 +60,7 @@ class Coalescer(Generic[Item]):
             raise Overloaded("too many orders are waiting", retry_after_s=RETRY_WHEN_FULL_S)
         self._queue.append(item)
         self._queued_weight += weight
-        if not self._scheduled and len(self._in_flight) < self._max_in_flight:
+        if not self._scheduled and self._may_start():
             # Not at once: what else arrives in this turn of the event loop joins the batch.
             self._scheduled = True
             asyncio.get_running_loop().call_soon(self._start_batches)
@@ -76,10 +82,16 @@ class Coalescer(Generic[Item]):
 
     def _start_batches(self) -> None:
         self._scheduled = False
-        while self._queue and len(self._in_flight) < self._max_in_flight:
+        while self._queue and self._may_start():
             task = asyncio.create_task(self._send(self._next_batch()))
             self._in_flight.add(task)
             task.add_done_callback(self._finished)
+
+    def _may_start(self) -> bool:
+        in_flight = len(self._in_flight)
+        if in_flight >= self._eager_batches and self._queued_weight < self._worth_weight:
+            return False
+        return in_flight < self._max_in_flight
 
     def _next_batch(self) -> list[Item]:
         batch = [self._queue.popleft()]

@@ -7,14 +7,14 @@ from tests.unit.fake_journal import Fault, standing
 from tests.unit.order_placing.parts import Parts, is_new, is_replay, order, reason
 from tests.unit.virtual_time import in_virtual_time, let_run
 
-NAMES = ("stockd-0", "stockd-1")
+NAMES = ("stockd-0", "stockd-1", "stockd-2", "stockd-3")
 
 
 async def _merged(parts: Parts, *skus: str) -> "list[asyncio.Task[object]]":
     """One order per SKU, all waiting for the journal, to be committed in one transaction."""
     parts.journal.answering.clear()
-    for number in (900, 901):  # one for each connection
-        parts.submit(order(number, {"block": 1}))
+    for number, name in ((900, "stockd-2"), (901, "stockd-3")):  # one for each connection, on ways of their own
+        parts.submit(order(number, {parts.sku_of(name): 1}))
         await let_run()
     waiting = []
     for number, sku in enumerate(skus, start=1):
@@ -26,7 +26,7 @@ async def _merged(parts: Parts, *skus: str) -> "list[asyncio.Task[object]]":
 def _parts() -> tuple[Parts, str, str]:
     parts = Parts(NAMES)
     first, second = parts.sku_of("stockd-0"), parts.sku_of("stockd-1")
-    parts.stock({first: 9, second: 9, "block": 9})
+    parts.stock({parts.sku_of(name): 9 for name in NAMES})
     return parts, first, second
 
 
