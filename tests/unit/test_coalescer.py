@@ -115,3 +115,64 @@ async def test_a_full_queue_says_when_to_come_back() -> None:
     assert refused.value.retry_after_s > 0
     sink.open.set()
     await sink.coalescer.idle()
+
+
+def gathering(batches: list[list[int]], pause_s: float) -> Coalescer[int]:
+    """A batch takes `pause_s`; up to two at once, the second from a weight of 6 on; 3 ms to gather."""
+
+    async def send(batch: list[int]) -> None:
+        batches.append(batch)
+        await asyncio.sleep(pause_s)
+
+    return Coalescer(
+        send,
+        weigh=lambda item: item,
+        max_batch_weight=100,
+        max_in_flight=2,
+        max_queued_weight=1_000,
+        eager_batches=1,
+        worth_weight=6,
+        gather_s=0.003,
+    )
+
+
+@in_virtual_time
+async def test_those_who_come_back_one_after_the_other_leave_together() -> None:
+    batches: list[list[int]] = []
+    coalescer = gathering(batches, pause_s=0.01)
+    for _ in range(4):
+        coalescer.submit(1)
+    await coalescer.idle()
+    for _ in range(4):
+        coalescer.submit(1)
+        await asyncio.sleep(0.0005)
+    await coalescer.idle()
+    assert [len(batch) for batch in batches] == [4, 4]
+
+
+@in_virtual_time
+async def test_a_lone_caller_never_waits_for_others() -> None:
+    batches: list[list[int]] = []
+    coalescer = gathering(batches, pause_s=0.01)
+    for number in range(5):
+        started = asyncio.get_running_loop().time()
+        coalescer.submit(1)
+        await let_run()
+        assert len(batches) == number + 1
+        assert asyncio.get_running_loop().time() == started
+        await coalescer.idle()
+
+
+@in_virtual_time
+async def test_a_further_batch_leaves_only_if_it_is_worth_it() -> None:
+    batches: list[list[int]] = []
+    coalescer = gathering(batches, pause_s=0.01)
+    coalescer.submit(1)
+    await let_run()
+    coalescer.submit(5)
+    await let_run()
+    assert batches == [[1]]
+    coalescer.submit(1)
+    await let_run()
+    assert batches == [[1], [5, 1]]
+    await coalescer.idle()
