@@ -16,6 +16,7 @@ from rich.console import Console
 from bench import report, running
 
 RESULTS = Path(__file__).parent / "results"
+README = Path(__file__).parent.parent / "README.md"
 REPORT = Path(__file__).parent.parent / "docs" / "performance.md"
 
 EXIT_WRONG = 1
@@ -60,6 +61,8 @@ def main(
     target = finished.with_suffix(".md") if quick else REPORT
     target.parent.mkdir(exist_ok=True)
     target.write_text(report.render(document))
+    if not quick:
+        README.write_text(report.with_figures(README.read_text(), document))
     console.print(f"figures: {finished}\nreport: {target}")
     if wrong := running.unexpected(document):
         console.print("\n".join(wrong), style="red")

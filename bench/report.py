@@ -46,6 +46,39 @@ class Goal(NamedTuple):
     holds: bool
 
 
+FIGURES_BEGIN = "<!-- figures: begin -->\n"
+FIGURES_END = "<!-- figures: end -->\n"
+
+
+def with_figures(readme: str, document: Document) -> str:
+    """The README with its figures replaced by those of this run."""
+    head, _, rest = readme.partition(FIGURES_BEGIN)
+    _, _, tail = rest.partition(FIGURES_END)
+    return f"{head}{FIGURES_BEGIN}{_readme_figures(document)}{FIGURES_END}{tail}"
+
+
+def _readme_figures(document: Document) -> str:
+    machine = document["machine"]
+    rates = [
+        ("embedded, single calls, 128 in flight", _rates(document, "unary", "embedded", in_flight=_at(document))),
+        ("embedded, stream, 500 a message", _rates(document, "stream", "embedded", load="hot")),
+        ("cluster, single calls, 128 in flight", _rates(document, "unary", "cluster", in_flight=_at(document))),
+        ("cluster, stream, 500 a message, while the relay drains", _rates(document, "stream", "cluster", load="hot")),
+    ]
+    rows = [(what, _count(spread(found))) for what, found in rates]
+    return (
+        "Accepted and durable orders/s on one hot SKU, policy `exact`, everything (load generator, all parts,"
+        " Cassandra, Kafka, PostgreSQL)\n"
+        f"on {machine['cores']} cores ({machine['cpu']}), fsync on; median, lowest and highest of"
+        f" {document['plan']['repetitions']}:\n\n{_table(('what', 'orders/s'), rows)}\n\n"
+        "How they were taken, what they cost, and which goals they miss: [performance](docs/performance.md).\n"
+    )
+
+
+def _at(document: Document) -> int:
+    return int(document["plan"]["unary_reference"])
+
+
 def render(document: Document) -> str:
     """The whole page, as Markdown."""
     sections = [

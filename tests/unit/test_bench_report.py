@@ -1,11 +1,13 @@
 """The performance page says what the figures say, and says so when they are worth nothing."""
 
+import json
 from copy import deepcopy
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from bench.report import cpu_us_per_order, goals, highest_memory, render, split_by_part
+from bench.report import cpu_us_per_order, goals, highest_memory, render, split_by_part, with_figures
 from bench.running import unexpected
 
 LATENCY = {"p50": 10.0, "p95": 20.0, "p99": 30.0}
@@ -176,3 +178,12 @@ def test_unexpected_answers_and_findings_make_a_run_unsound() -> None:
         assert reason in unexpected(broken)[0]
     document["audits"]["cluster"]["findings"] = ["I1: apple: oversold by 1"]
     assert "oversold" in unexpected(document)[0]
+
+
+def test_the_readme_and_the_page_show_the_newest_run() -> None:
+    root = Path(__file__).parents[2]
+    newest = max((root / "bench" / "results").glob("2*.json"))
+    document = json.loads(newest.read_text())
+    readme = (root / "README.md").read_text()
+    assert with_figures(readme, document) == readme
+    assert render(document) == (root / "docs" / "performance.md").read_text()
