@@ -344,7 +344,9 @@ def _parts_section(document: Document) -> str:
             columns[f"{role}, {load}"] = split_by_part(samples, runs, processes)
     if not columns:
         return "No profile: " + "; ".join(sorted(problems))
-    parts = sorted({part for column in columns.values() for part in column}, key=lambda part: _weight(part, columns))
+    # By name where the weight is the same: the same figures must give the same page.
+    found = sorted({part for column in columns.values() for part in column})
+    parts = sorted(found, key=lambda part: _weight(part, columns))
     rows = [(part, *(_micros(column.get(part)) for column in columns.values())) for part in parts]
     rows.append(("**sum**", *(_micros(sum(column.values())) for column in columns.values())))
     text = (

@@ -10,7 +10,14 @@ from typing import Any
 
 import structlog
 
-from gateway.committing import Committing, Grant, Placement, ReserveAgain, answer_for_existing
+from gateway.committing import (
+    RESERVE_AGAIN,
+    Committing,
+    Grant,
+    Placement,
+    ReserveAgain,
+    answer_for_existing,
+)
 from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
 from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Outcome, Reason, Refused
@@ -264,7 +271,7 @@ class Placing:
             outcome = committed.of(order.order_id)
             if outcome is None:
                 refusal = reserved.refusals.get(order.order_id)
-                outcome = existing.get(order.order_id, refusal) if refusal is not None else _AGAIN
+                outcome = existing.get(order.order_id, refusal) if refusal is not None else RESERVE_AGAIN
             if isinstance(outcome, ReserveAgain):
                 again.append(order)
                 outcome = Refused(Reason.STOCK_UNREACHABLE, "", RETRY_WHEN_AWAY_S)
@@ -363,9 +370,6 @@ class Placing:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
-
-
-_AGAIN = ReserveAgain()
 
 
 class _Lookup:

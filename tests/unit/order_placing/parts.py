@@ -1,10 +1,8 @@
 """A gateway's heart between stock servers and a journal in memory, in virtual time."""
 
 import asyncio
-import inspect
 from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
-from typing import Any
 from uuid import UUID
 
 from prometheus_client import CollectorRegistry
@@ -116,10 +114,7 @@ class Parts:
         self.keepers = {name: FakeKeeper(number, self.journal) for number, name in enumerate(names, start=1)}
         self.links = Keepers(self.keepers)
         self.reachability = Reachability("journal", self.journal.ping)
-        arguments: dict[str, Any] = {"now": lambda: TIME, "connections": 2}
-        if "monotonic" in inspect.signature(Committing).parameters:
-            arguments["monotonic"] = clock
-        self.committing = Committing(self.journal, self.reachability, **arguments)  # type: ignore[arg-type]
+        self.committing = Committing(self.journal, self.reachability, now=lambda: TIME, connections=2)  # type: ignore[arg-type]
         self.placing = Placing(
             self.links,
             self.journal,  # type: ignore[arg-type]  # what placing uses of one
