@@ -96,7 +96,9 @@ def test_a_port_lost_while_others_still_run_is_an_error_because_they_know_it(tmp
 
 def test_the_ports_of_living_processes_are_theirs(tmp_path: Path) -> None:
     spec = ClusterSpec(tmp_path)
-    ports = {listener.key: free_port() for listener in listeners(spec)}
+    ports: dict[str, int] = {}
+    for listener in listeners(spec):
+        ports[listener.key] = free_port(taken=ports.values())
     with socket.create_server((LOOPBACK, ports["stockd-0"])):
         assert assign_ports(spec, ports, {"stockd-0"}) == ports
 
