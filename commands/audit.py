@@ -15,14 +15,14 @@ from audit.checks import HeldUnits
 from audit.running import AuditReport, run_audit
 from commands.data_dir import DATABASE_FILE
 from commands.options import load
+from journal.embedded_log import EmbeddedLog
 from journal.events import MalformedOutboxRow
 from journal.migration import DatabaseTooNew, DatabaseTooOld
 from journal.protocol import Journal
 from journal.sqlite import SqliteJournal
-from relay.cloud_events import UnreadableRecord
-from relay.embedded_log import EmbeddedLog
-from relay.topics import UnusableTopic
+from sluice.cloud_events import UnreadableRecord
 from sluice.errors import LedgerMissing, Unreachable
+from sluice.kafka_topics import UnusableTopic
 from sluice.seams.event_log import EventLog
 from sluice.seams.stock_store import StockStore
 from sluice.settings import StockStoreSettings

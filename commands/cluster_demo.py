@@ -31,7 +31,7 @@ def demo(
     units: Annotated[int, typer.Option(min=0, help="units of each SKU")] = 300,
     skus: Annotated[int, typer.Option(min=1, help="SKUs that the orders spread over")] = 1,
     channels: Annotated[int, typer.Option(min=1, help="client connections")] = 8,
-    policy: Annotated[Policy, typer.Option(help="stock policy of the SKUs")] = Policy.EXACT,
+    policy: Annotated[Policy, typer.Option(help="stock policy of the SKUs")] = Policy.ESCROW,
     stockd: Annotated[int, typer.Option(min=1, help="stock servers")] = 2,
     gateways: Annotated[int, typer.Option(min=1, help="gateways")] = 1,
     data_dir: Annotated[Path, typer.Option(help="data, logs and state of the cluster")] = DEFAULT_DIRECTORY,

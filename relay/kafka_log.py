@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
-from relay.cloud_events import HeaderWriter, UnreadableRecord, read_event
-from relay.topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, partition_counts
+from sluice.cloud_events import HeaderWriter, UnreadableRecord, read_event
 from sluice.errors import LogUnreachable
+from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, partition_counts
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, Event, LoggedEvent
 from sluice.slots import slot_of, slot_of_sku
 

@@ -20,7 +20,7 @@ from journal.protocol import Batch, Committed, OutboxRow, Spend
 from relay.kafka_log import KafkaLog, KafkaPublisher
 from relay.meters import RelayMeters
 from relay.relaying import relay
-from relay.topics import RELAY_TOPICS, make_topics
+from sluice.kafka_topics import RELAY_TOPICS, make_topics
 from sluice.model import Line, NewOrder, StockPolicy, units_by_sku
 from sluice.seams.stock_store import Applied, Row
 from stockd.stores.cassandra import CassandraStore

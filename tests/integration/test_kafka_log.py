@@ -10,8 +10,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 from journal.events import decode_events, encode_order_events
 from journal.protocol import OutboxRow
 from relay.kafka_log import KafkaLog, KafkaPublisher
-from relay.topics import UnusableTopic, make_topics, partition_counts
 from sluice.errors import LogUnreachable
+from sluice.kafka_topics import UnusableTopic, make_topics, partition_counts
 from sluice.model import Line, NewOrder
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, Event, LoggedEvent
 from sluice.slots import slot_of
