@@ -14,7 +14,7 @@ from gateway.validation import Violation, name_violations, parse_uuid
 from journal.protocol import Journal
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.errors import JournalUnreachable, StoreUnreachable
-from sluice.model import MAX_RESTOCK_UNITS, StockPolicy
+from sluice.model import MAX_OWNERS, MAX_RESTOCK_UNITS, StockPolicy
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
 from sluice.seams.stock_store import Applied, Consistency, NoSuchSku, Refused, StockStore, WriteOutcome
@@ -52,6 +52,7 @@ class StockService:
             {
                 "CreateSku": server.unary(_told(self.create_sku), stock_pb2.CreateSkuRequest),
                 "Restock": server.unary(_told(self.restock), stock_pb2.RestockRequest),
+                "SpreadSku": server.unary(_told(self.spread_sku), stock_pb2.SpreadSkuRequest),
                 "GetStock": server.unary(_told(self.get_stock), stock_pb2.GetStockRequest),
                 "ListSkus": server.unary(_told(self.list_skus), stock_pb2.ListSkusRequest),
             },
@@ -65,6 +66,8 @@ class StockService:
             violations.append(
                 Violation("policy", "only STOCK_POLICY_EXACT and STOCK_POLICY_ESCROW are available in this version")
             )
+        if request.owners > MAX_OWNERS:
+            violations.append(Violation("owners", f"must be at most {MAX_OWNERS}"))
         if violations:
             raise invalid(violations)
         sku = request.sku
@@ -78,6 +81,8 @@ class StockService:
             if outcome.row is None or outcome.row.units != request.units:
                 raise _sku_exists(sku)
             replayed = True
+        if request.owners > 1:
+            await self._store.spread(sku, request.owners)
         return stock_pb2.CreateSkuResponse(
             sku=sku,
             units=request.units,
@@ -104,6 +109,16 @@ class StockService:
             )
         return stock_pb2.RestockResponse(sku=request.sku, replayed=isinstance(outcome, Refused))
 
+    async def spread_sku(self, request: stock_pb2.SpreadSkuRequest) -> stock_pb2.SpreadSkuResponse:
+        violations = name_violations(request.sku, "sku")
+        if not 1 <= request.owners <= MAX_OWNERS:
+            violations.append(Violation("owners", f"must be 1 to {MAX_OWNERS}"))
+        if violations:
+            raise invalid(violations)
+        if not await self._store.spread(request.sku, request.owners):
+            raise sku_not_found(request.sku)
+        return stock_pb2.SpreadSkuResponse(sku=request.sku, owners=request.owners)
+
     async def get_stock(self, request: stock_pb2.GetStockRequest) -> stock_pb2.GetStockResponse:
         violations = name_violations(request.sku, "sku")
         if request.consistency not in _CONSISTENCIES:
@@ -129,6 +144,7 @@ class StockService:
             as_of=timestamp(as_of),
             max_oversell=0,
             max_undersell=escrow,
+            owners=ledger.owners,
         )
 
     async def list_skus(self, request: stock_pb2.ListSkusRequest) -> stock_pb2.ListSkusResponse:

@@ -28,6 +28,7 @@ from stockd import appetite
 from stockd import escrow as escrows
 from stockd.escrow import Escrow, EscrowLine, Request, Waiter
 from stockd.metrics import StockdMetrics
+from stockd.spreading import Spreading
 
 RESEND_BACKOFF_S = (0.01, 0.05, 0.2, 0.5)
 """Pauses before a write of unknown outcome is sent again; the last repeats. It must be resolved before the SKU can
@@ -44,6 +45,9 @@ FENCE_CHECK_INTERVAL_S = 2.0
 
 AVAILABLE_STALE_S = 1.0
 """How old the last sight of a SKU's available units may be when units are taken ahead: one read a second and SKU."""
+
+OWNERS_STALE_S = 10.0
+"""How often an `exact` SKU, of which nothing is taken ahead, is read to learn over how many servers it is spread."""
 
 REFILL_PAUSE_S = 0.2
 """After taking ahead failed: the ledger is away or nearly empty, and every order would try again."""
@@ -77,22 +81,27 @@ class Engine:
         store: StockStore,
         journal: Journal,
         monotonic: Callable[[], float],
+        cpu_s: Callable[[], float],
         reservation_grace_s: float,
         store_timeout_s: float,
         max_waiting_orders: int,
         owners: int,
         metrics: StockdMetrics,
     ) -> None:
-        """`owners`: how many servers may hold an escrow of one SKU at a time; each leaves the others their share."""
+        """`owners`: how many servers may hold an escrow of one SKU at a time; each leaves the others their share.
+        `cpu_s`: seconds that the thread of this engine has computed so far.
+        """
         self.incarnation = incarnation
         self._store = store
         self._journal = journal
         self._monotonic = monotonic
+        self._cpu_s = cpu_s
         self._grace_s = reservation_grace_s
         self._store_timeout_s = store_timeout_s
         self._max_waiting_orders = max_waiting_orders
         self._owners = owners
         self._metrics = metrics
+        self._spreading = Spreading(max_waiting_orders)
         self._escrows: dict[str, Escrow] = {}
         self._open: dict[int, _OpenReservation] = {}
         self._last_seq = 0
@@ -126,7 +135,7 @@ class Engine:
         finally:
             expiry.cancel()
             self._waiting_orders -= order_count
-        return self._answer(request)
+        return self._answer(request)._replace(owners=self._spreading.advice(batch.skus))
 
     async def settle(self, settlements: Sequence[Settlement], timeout_s: float) -> None:
         """See StockKeeper.settle. Cannot fail here: it only changes memory."""
@@ -137,7 +146,10 @@ class Engine:
         """Housekeeping, for as long as the incarnation lives. Raises IncarnationFenced when it must stop."""
         next_fence_check = self._monotonic() + FENCE_CHECK_INTERVAL_S
         while True:
+            looked_at, computed_s = self._monotonic(), self._cpu_s()
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+            busy = (self._cpu_s() - computed_s) / (self._monotonic() - looked_at)
+            await self.spread(busy)
             await self.close_overdue()
             await self.audit_suspects()
             self.return_unsold()
@@ -180,6 +192,23 @@ class Engine:
             if escrow.free:
                 self._tend(escrow)
 
+    async def spread(self, busy: float) -> None:
+        """Advises more or fewer owners by how busy this server was, and looks at what is left of the SKUs that are
+        spread: who holds more than its share gives it back, because other owners have buyers for it.
+        """
+        now = self._monotonic()
+        self._spreading.look(busy, self._waiting_orders, now, self._rate_of)
+        for sku in self._spreading.spread_skus():
+            escrow = self._escrows.get(sku)
+            if escrow is not None and escrow.free and not escrow.tended:
+                with suppress(StoreUnreachable):
+                    await self._look(escrow)
+                self._tend(escrow)
+
+    def _rate_of(self, sku: str) -> float:
+        escrow = self._escrows.get(sku)
+        return escrow.asked.rate_per_s(self._monotonic()) if escrow is not None else 0.0
+
     def units_free(self) -> int:
         return sum(escrow.free for escrow in self._escrows.values())
 
@@ -214,6 +243,8 @@ class Engine:
         now = self._monotonic()
         for escrow, before in zip(shelf, demand_before, strict=True):
             escrow.asked.asked(escrow.demand - before, now)
+        if self._spreading.counts:
+            self._spreading.asked({e.sku: e.demand - before for e, before in zip(shelf, demand_before, strict=True)})
         for escrow in shelf:
             escrows.hand_out(escrow)  # what is in memory is sold at once, whatever the ledger is doing
         for escrow in shelf:
@@ -292,7 +323,8 @@ class Engine:
             return 0
         # Its own free units count as to be had: else a full escrow would find its share of the rest too small.
         to_be_had = escrow.available + escrow.free
-        return appetite.ahead(escrow.asked.rate_per_s(self._monotonic()), to_be_had, self._owners)
+        owners = max(self._owners, self._spreading.owners_of(escrow.sku))
+        return appetite.ahead(escrow.asked.rate_per_s(self._monotonic()), to_be_had, owners)
 
     async def _tend_until_quiet(self, escrow: Escrow) -> None:
         try:
@@ -361,12 +393,13 @@ class Engine:
             escrow.refill_not_before = self._monotonic() + REFILL_PAUSE_S
 
     async def _look(self, escrow: Escrow) -> bool:
-        """Whether there is such a SKU. Learns its policy, and for `escrow` from time to time what is available.
+        """Whether there is such a SKU. Learns its policy, and from time to time what is available and how it is spread.
 
         Raises StoreUnreachable if the policy is not known yet.
         """
         now = self._monotonic()
-        if escrow.policy is StockPolicy.EXACT or (escrow.policy and now - escrow.seen_at < AVAILABLE_STALE_S):
+        stale_s = AVAILABLE_STALE_S if escrow.policy is StockPolicy.ESCROW else OWNERS_STALE_S
+        if escrow.policy and now - escrow.seen_at < stale_s:
             return True
         try:
             ledger = await self._store.read(escrow.sku, Consistency.QUORUM)
@@ -378,6 +411,7 @@ class Engine:
         if ledger is None:
             return False
         escrow.policy = ledger.policy
+        self._spreading.choose(escrow.sku, ledger.owners)
         escrow.available = ledger.available
         escrow.seen_at = self._monotonic()
         return True
@@ -474,6 +508,7 @@ class Engine:
             rows = await self._journal.incarnations()
         except JournalUnreachable:
             return
+        self._spreading.know_servers(len({row.name for row in rows if not row.fenced}))
         if any(row.fenced for row in rows if row.incarnation == self.incarnation):
             raise self._fence()
 

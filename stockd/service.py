@@ -32,6 +32,7 @@ def keeper_service(engine: Engine) -> grpc.GenericRpcHandler:
             seq=reservation.seq,
             verdicts=reservation.verdicts,  # type: ignore[arg-type]
             blamed_sku_indexes=reservation.blamed,
+            owners=reservation.owners,
         )
 
     async def settle(request: stock_pb2.SettleRequest, context: Any) -> stock_pb2.SettleResponse:

@@ -61,9 +61,11 @@ class _Statements(NamedTuple):
         "UPDATE {keyspace}.stock SET available = available + ?, units = ?, version = ?"
         " WHERE sku = ? AND kind = ? AND id = ? IF available >= ? AND units = ? AND version = ?"
     )
+    # Conditional like every write to this table; and a SKU that is not there must not come to be by it.
+    spread: Any = "UPDATE {keyspace}.stock SET owners = ? WHERE sku = ? IF available >= 0"
     note_holder: Any = "INSERT INTO {keyspace}.holders (incarnation, sku) VALUES (?, ?)"
     noted: Any = "SELECT sku FROM {keyspace}.holders WHERE incarnation = ?"
-    ledger: Any = "SELECT kind, id, units, version, available, policy FROM {keyspace}.stock WHERE sku = ?"
+    ledger: Any = "SELECT kind, id, units, version, owners, available, policy FROM {keyspace}.stock WHERE sku = ?"
     first_page: Any = "SELECT DISTINCT sku, policy, available FROM {keyspace}.stock LIMIT ?"
     # Two SKUs with the same 64-bit token would need billions of SKUs, so a token is as good as a position.
     next_page: Any = "SELECT DISTINCT sku, policy, available FROM {keyspace}.stock WHERE token(sku) > token(?) LIMIT ?"
@@ -121,6 +123,9 @@ class CassandraStore:
         row = _only_row(await self._session.write(self._statements.create.bind((sku, _policy_text(policy)))))
         return None if row["[applied]"] else StockPolicy[row["policy"].upper()]
 
+    async def spread(self, sku: str, owners: int) -> bool:
+        return bool(_only_row(await self._session.write(self._statements.spread.bind((owners, sku))))["[applied]"])
+
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
         return await self._move(sku, _RESTOCK, restock_id, added=units, floor=0, before=None, units=units)
 
@@ -149,10 +154,10 @@ class CassandraStore:
             return await self.read(sku, Consistency.QUORUM)
         if not answer.rows:
             return None
-        *_, available, policy = answer.rows[0]
+        *_, owners, available, policy = answer.rows[0]
         restocks = {row_id: units for kind, row_id, units, *_ in answer.rows if kind == _RESTOCK}
         held = {row_id: Row(units, version) for kind, row_id, units, version, *_ in answer.rows if kind == _TAKEN}
-        return Ledger(sku, StockPolicy[policy.upper()], available, restocks, held)
+        return Ledger(sku, StockPolicy[policy.upper()], available, restocks, held, owners or 1)
 
     async def list_skus(self, after: str | None, limit: int) -> SkuPage:
         one_more = limit + 1  # tells whether a page follows

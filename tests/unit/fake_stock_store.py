@@ -35,6 +35,7 @@ class FakeStockStore:
     def __init__(self) -> None:
         self.skus: dict[str, LedgerModel] = {}
         self.policies: dict[str, StockPolicy] = {}
+        self.owners: dict[str, int] = {}
         self.fates: deque[Fate] = deque()
         self.away = False
         self.answering = asyncio.Event()  # clear: conditional writes and reads hang before they take effect
@@ -115,6 +116,7 @@ class FakeStockStore:
             return None
         model = self.skus[sku]
         ledger = Ledger(sku, self.policies[sku], model.available, dict(model.restocks), dict(model.held))
+        ledger = ledger._replace(owners=self.owners.get(sku, 1))
         if self.before_read_answers is not None:
             await self.before_read_answers()
         return ledger
@@ -128,6 +130,9 @@ class FakeStockStore:
         return [sku for noted, sku in self.noted if noted == incarnation]
 
     async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
+        raise NotImplementedError
+
+    async def spread(self, sku: str, owners: int) -> bool:
         raise NotImplementedError
 
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
