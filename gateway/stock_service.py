@@ -125,7 +125,8 @@ class StockService:
             violations.append(Violation("consistency", "is not a known level"))
         if violations:
             raise invalid(violations)
-        # Sales first: units move from escrow to sold, so a ledger read later covers every sale that was seen.
+        # Sales first: units move from escrow to sold, so a ledger read later covers every sale that was seen and still
+        # stands. What was sold and has been returned by then is in the ledger again, and sold no more.
         sold = (await self._journal.sold([request.sku])).get(request.sku, 0)
         as_of = self._now()
         ledger = await self._store.read(request.sku, _CONSISTENCIES[request.consistency])
@@ -133,7 +134,8 @@ class StockService:
             raise sku_not_found(request.sku)
         restocked = sum(ledger.restocks.values())
         held = sum(row.units for row in ledger.held.values())
-        escrow = max(0, held - sold)
+        sold = min(sold, held)
+        escrow = held - sold
         return stock_pb2.GetStockResponse(
             sku=request.sku,
             policy=ledger.policy,  # type: ignore[arg-type]  # the stub wants its own enum class

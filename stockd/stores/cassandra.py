@@ -150,13 +150,12 @@ class CassandraStore:
     async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
         answer = await self._session.read(self._statements.ledger.bind((sku,)), _LEVELS[consistency])
         if consistency is Consistency.LOCAL and not _is_whole(answer):
-            # One replica may have missed the creation and know later writes only. A quorum cannot have.
+            # One replica may have missed writes and know later ones: then it shows what never was. A quorum cannot.
             return await self.read(sku, Consistency.QUORUM)
         if not answer.rows:
             return None
         *_, owners, available, policy = answer.rows[0]
-        restocks = {row_id: units for kind, row_id, units, *_ in answer.rows if kind == _RESTOCK}
-        held = {row_id: Row(units, version) for kind, row_id, units, version, *_ in answer.rows if kind == _TAKEN}
+        restocks, held = _restocks(answer), _held(answer)
         return Ledger(sku, StockPolicy[policy.upper()], available, restocks, held, owners or 1)
 
     async def list_skus(self, after: str | None, limit: int) -> SkuPage:
@@ -203,8 +202,21 @@ def _only_row(answer: Answer) -> dict[str, Any]:
     return dict(zip(answer.columns, row, strict=True))
 
 
+def _restocks(answer: Answer) -> dict[UUID, int]:
+    return {row_id: units for kind, row_id, units, *_ in answer.rows if kind == _RESTOCK}
+
+
+def _held(answer: Answer) -> dict[UUID, Row]:
+    return {row_id: Row(units, version) for kind, row_id, units, version, *_ in answer.rows if kind == _TAKEN}
+
+
 def _is_whole(answer: Answer) -> bool:
-    return bool(answer.rows) and None not in answer.rows[0][-2:]
+    """Whether it shows the ledger as it was at some moment: the SKU stands, and no unit came or went."""
+    if not answer.rows or None in answer.rows[0][-2:]:
+        return False
+    available = answer.rows[0][-2]
+    held = sum(row.units for row in _held(answer).values())
+    return bool(sum(_restocks(answer).values()) == available + held)
 
 
 def _policy_text(policy: StockPolicy) -> str:
