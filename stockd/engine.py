@@ -103,6 +103,10 @@ class Engine:
         self._metrics = metrics
         self._spreading = Spreading(max_waiting_orders)
         self._escrows: dict[str, Escrow] = {}
+        # Those with free units, and some that had some: a look at all that there are would take long.
+        self._holding: set[Escrow] = set()
+        # After a write of unknown outcome: a copy of it may land later, so their rows are looked at again.
+        self._suspects: set[Escrow] = set()
         self._open: dict[int, _OpenReservation] = {}
         self._last_seq = 0
         self._waiting_orders = 0
@@ -174,7 +178,7 @@ class Engine:
 
     async def audit_suspects(self) -> None:
         """Compares the rows of quiet SKUs with what is believed, where a write may have landed late."""
-        for escrow in [escrow for escrow in self._escrows.values() if escrow.suspect and not escrow.tended]:
+        for escrow in [escrow for escrow in self._suspects if not escrow.tended]:
             believed = escrow.row
             try:
                 ledger = await self._store.read(escrow.sku, Consistency.STRONG)
@@ -182,15 +186,15 @@ class Engine:
                 return
             if escrow.tended or escrow.row != believed or ledger is None:
                 continue  # a write may have overtaken the read: what it saw says nothing of what is believed now
-            escrow.suspect = False
+            self._suspects.discard(escrow)
             self._believe(escrow, ledger.held.get(self.incarnation))
             self._tend(escrow)
 
     def return_unsold(self) -> None:
         """Demand fades without anybody telling."""
-        for escrow in list(self._escrows.values()):
-            if escrow.free:
-                self._tend(escrow)
+        self._holding = {escrow for escrow in self._holding if escrow.free}
+        for escrow in list(self._holding):
+            self._tend(escrow)
 
     async def spread(self, busy: float) -> None:
         """Advises more or fewer owners by how busy this server was, and looks at what is left of the SKUs that are
@@ -210,7 +214,7 @@ class Engine:
         return escrow.asked.rate_per_s(self._monotonic()) if escrow is not None else 0.0
 
     def units_free(self) -> int:
-        return sum(escrow.free for escrow in self._escrows.values())
+        return sum(escrow.free for escrow in self._holding)
 
     def units_in_doubt(self) -> int:
         return sum(escrow.in_doubt for escrow in self._escrows.values())
@@ -248,7 +252,7 @@ class Engine:
         for escrow in shelf:
             escrows.hand_out(escrow)  # what is in memory is sold at once, whatever the ledger is doing
         for escrow in shelf:
-            escrow.changed.set()
+            escrow.wake()
             self._tend(escrow)
         return waiters
 
@@ -298,8 +302,11 @@ class Engine:
 
     def _tend(self, escrow: Escrow) -> None:
         """Makes sure that somebody acts on the escrow's needs."""
+        if escrow.free:
+            self._holding.add(escrow)
         if not escrow.tended and not self._fenced and self._needs(escrow) is not _Need.NOTHING:
             escrow.tended = True
+            escrow.changed = asyncio.Event()
             task = asyncio.create_task(self._tend_until_quiet(escrow))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -329,13 +336,13 @@ class Engine:
     async def _tend_until_quiet(self, escrow: Escrow) -> None:
         try:
             while not self._fenced:
-                escrow.changed.clear()
+                escrow.look_anew()
                 escrows.hand_out(escrow)
                 match self._needs(escrow):
                     case _Need.UNITS_FOR_ORDERS:
                         await self._fetch(escrow)
                     case _Need.UNITS_OF_OTHERS:
-                        await escrow.changed.wait()
+                        await escrow.change()
                     case _Need.MORE:
                         await self._refill(escrow)
                     case _Need.LESS:
@@ -349,9 +356,15 @@ class Engine:
             _log.exception("tending a SKU failed", sku=escrow.sku)
             escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
         finally:
-            escrow.tended = False
+            self._rest(escrow)
             if escrow.demand and not self._fenced:
                 self._tend(escrow)
+
+    def _rest(self, escrow: Escrow) -> None:
+        escrow.tended = False
+        escrow.changed = None
+        if escrow.free:
+            self._holding.add(escrow)
 
     async def _fetch(self, escrow: Escrow) -> None:
         """Takes what orders wait for and some ahead, or less if there is less; refuses those who cannot be served."""
@@ -360,7 +373,7 @@ class Engine:
         except StoreUnreachable:
             escrows.hand_out(escrow)  # of units that came back meanwhile
             escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
-            if not escrow.suspect:
+            if escrow not in self._suspects:
                 self._forget_if_empty(escrow)
 
     async def _fetch_from_ledger(self, escrow: Escrow) -> None:
@@ -374,7 +387,7 @@ class Engine:
             escrows.refuse_all(escrow, Verdict.SKU_NOT_FOUND)
             self._forget_if_empty(escrow)
         elif isinstance(outcome, Refused):
-            escrow.changed.clear()
+            escrow.look_anew()
             short = escrows.refuse_hopeless(escrow, outcome.available, self._monotonic())
             if short > 0:
                 await self._take(escrow, short)
@@ -420,6 +433,7 @@ class Engine:
         """Clients may ask for any name: those of no SKU must not fill memory."""
         if escrow.row is None and not escrow.in_doubt and self._escrows.get(escrow.sku) is escrow:
             del self._escrows[escrow.sku]
+            self._suspects.discard(escrow)
 
     async def _wait_for_units_in_doubt(self, escrow: Escrow) -> None:
         now = self._monotonic()
@@ -429,7 +443,7 @@ class Engine:
         # When patience ends, the next refusal of the ledger is final for whoever lost it.
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_ends - now):
-                await escrow.changed.wait()
+                await escrow.change()
 
     async def _give_back(self, escrow: Escrow, count: int) -> None:
         """Returns free units; while the store is away, keeps them until somebody asks or some time has passed."""
@@ -441,7 +455,7 @@ class Engine:
             escrow.free += count
             with suppress(TimeoutError):
                 async with asyncio.timeout(RESEND_BACKOFF_S[-1]):
-                    await escrow.changed.wait()
+                    await escrow.change()
 
     async def _take(self, escrow: Escrow, count: int) -> Applied | Refused | NoSuchSku | None:
         """One conditional write, sent again until its outcome is known. None: look again, nothing was taken.
@@ -461,7 +475,7 @@ class Engine:
                 self._metrics.store_errors.inc()
                 if attempt == 0 and not error.outcome_unknown:
                     raise
-                escrow.suspect = True
+                self._suspects.add(escrow)
                 await asyncio.sleep(RESEND_BACKOFF_S[min(attempt, len(RESEND_BACKOFF_S) - 1)])
                 attempt += 1
         self._metrics.takes.inc()
@@ -498,7 +512,7 @@ class Engine:
         self._fenced = True
         for each in self._escrows.values():
             escrows.refuse_all(each, Verdict.LEDGER_UNREACHABLE)
-            each.changed.set()
+            each.wake()
         return IncarnationFenced(self.incarnation)
 
     async def _check_fence(self) -> None:
