@@ -88,9 +88,11 @@ class Counting:
         escrows.refuse_hopeless(escrow, max(0, tally.left(escrow.in_doubt) - escrow.free), now)
         if escrow.demand <= escrow.free:
             return
+        if not tally.all_counted():
+            await self._turn(escrow, tally)  # what is not counted stands in the way
+            return
         ends = [tally.look_at, escrows.next_patience_end(escrow, now)]
-        # What is not counted yet stands in the way, unless it is still in doubt.
-        if not tally.all_counted() or await self._rest(escrow, min(end for end in ends if end is not None)):
+        if not escrows.send_back(escrow) and await self._rest(escrow, min(end for end in ends if end is not None)):
             await self._turn(escrow, tally)
 
     async def _turn(self, escrow: Escrow, tally: Tally) -> None:

@@ -191,6 +191,18 @@ def refuse_above(escrow: Escrow, limit: int) -> None:
         refuse(front, Verdict.OUT_OF_STOCK, front.index_of(escrow))
 
 
+def send_back(escrow: Escrow) -> bool:
+    """Lets the order in front, and the rest of its request, ask again, if units granted to that request are in its way:
+    nobody can settle those before the request is answered. Returns whether they are.
+    """
+    front = _front(escrow)
+    if front is None or not front.request.granted.get(escrow):
+        return False
+    for waiter in [waiter for waiter in escrow.waiting if waiter.request is front.request and not waiter.decided]:
+        refuse(waiter, Verdict.AGAIN, waiter.index_of(escrow))
+    return True
+
+
 def settle(escrow: Escrow, granted: int, sold: int) -> None:
     """Ends the doubt about `granted` units of which `sold` were sold. A return has negative `sold`."""
     escrow.in_doubt -= granted

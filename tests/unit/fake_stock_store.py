@@ -50,6 +50,7 @@ class FakeStockStore:
         self.closed: dict[str, dict[Cell, int]] = {}
         self.additions: list[tuple[str, Cell, int]] = []
         self.counts_read = 0
+        self.counts_away = False  # additions are answered, and nobody can read them
         self.sent: list[tuple[str, Take]] = []
         self.noted: list[tuple[UUID, str]] = []
         self.in_flight: dict[str, int] = {}
@@ -164,6 +165,8 @@ class FakeStockStore:
     async def counts(self, sku: str, consistency: Consistency) -> Counts:
         del consistency
         await self._answer()
+        if self.counts_away:
+            raise StoreUnreachable("away for readers")
         self.counts_read += 1
         return self.counts_now(sku)
 

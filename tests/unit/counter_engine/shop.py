@@ -40,7 +40,7 @@ class Shop:
             monotonic=clock,
             reservation_grace_s=GRACE_S,
             store_timeout_s=STORE_TIMEOUT_S,
-            max_waiting_orders=1_000,
+            max_waiting_orders=100_000,
             owners=2,
             metrics=StockdMetrics(CollectorRegistry()),
             counter_refresh_s=REFRESH_S,

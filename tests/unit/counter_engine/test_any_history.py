@@ -110,6 +110,10 @@ class AnyHistory(RuleBasedStateMachine):
         self.shop.store.away = not self.shop.store.away
 
     @rule()
+    def counts_become_unreadable_or_readable(self) -> None:
+        self.shop.store.counts_away = not self.shop.store.counts_away
+
+    @rule()
     def journal_goes_or_comes(self) -> None:
         self.shop.journal.away = not self.shop.journal.away
 
@@ -121,7 +125,7 @@ class AnyHistory(RuleBasedStateMachine):
     def somebody_reclaims(self, server: int) -> None:
         number = server % len(self.shop.engines)
         fenced = self.shop.journal.registered[self.shop.engines[number].incarnation]
-        if fenced and not self.shop.store.away:
+        if fenced and not (self.shop.store.away or self.shop.store.counts_away):
             self._run(lambda: self.shop.reclaim(number))
 
     @rule()
@@ -171,7 +175,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     async def _heal_and_check(self) -> None:
         shop = self.shop
-        shop.store.away = shop.journal.away = False
+        shop.store.away = shop.store.counts_away = shop.journal.away = False
         shop.store.fates.clear()
         requests = {asked.request for asked in self.all}
         if requests:
