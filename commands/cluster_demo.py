@@ -17,7 +17,7 @@ from commands.demo import EXIT_WRONG, Audit, DemoResult, Sale, new_names, run_bu
 from commands.stock import Policy
 from deploy.local import cluster
 from deploy.local.layout import DEFAULT_DIRECTORY, ClusterSpec, Endpoints
-from deploy.local.services import KEYSPACE
+from deploy.local.services import stock_store
 from relay.kafka_log import KafkaLog
 from sluice.seams.event_log import TOPIC_ORDER_CREATED
 
@@ -64,7 +64,7 @@ def report(result: DemoResult, created: int, *, as_json: bool) -> None:
 def audit_cluster(endpoints: Endpoints) -> Audit:
     async def audit(burst: Burst, skus: Sequence[str]) -> list[str]:
         del burst, skus
-        async with cluster_parts(endpoints.postgres, endpoints.cassandra, KEYSPACE, endpoints.kafka) as parts:
+        async with cluster_parts(endpoints.postgres, stock_store(endpoints), endpoints.kafka) as parts:
             found = await run_audit(parts.journal, parts.store, parts.log)
         return [f"{finding.invariant}: {finding.subject}: {finding.message}" for finding in found.findings]
 
