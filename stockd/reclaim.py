@@ -2,7 +2,7 @@
 
 A fenced incarnation cannot sell any more, so what the journal says it sold is final: its ledger row shrinks to that,
 and the rest is available again. May be repeated at any time, by any number at once: a late write of a zombie may strand
-units again.
+units again. Of a SKU with the policy `counter` it held nothing; what it sold is stated instead of what it counted.
 """
 
 import asyncio
@@ -11,8 +11,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from journal.protocol import Journal
+from sluice.counting import open_sellers
 from sluice.errors import StoreUnreachable
-from sluice.seams.stock_store import Applied, Consistency, StockStore
+from sluice.model import StockPolicy
+from sluice.seams.stock_store import ALL_CELLS, Applied, Cell, Consistency, StockStore
 
 FOLDS_AT_ONCE = 32
 """Each is a serial read and mostly a conditional write, of different SKUs. One after the other a server with 100,000
@@ -81,6 +83,9 @@ async def _fold(row: HeldRow, store: StockStore) -> int:
     """Folds one row, as often as it changes under our hands."""
     while True:
         ledger = await store.read(row.sku, Consistency.STRONG)
+        if ledger is not None and ledger.policy is StockPolicy.COUNTER:
+            await _state_sales(row, store)
+            return 0
         held = ledger.held.get(row.incarnation) if ledger else None
         if held is None or held.units <= row.sold:
             return 0
@@ -92,3 +97,9 @@ async def _fold(row: HeldRow, store: StockStore) -> int:
             continue  # the strong read says whether it happened
         if isinstance(outcome, Applied):
             return held.units - row.sold
+
+
+async def _state_sales(row: HeldRow, store: StockStore) -> None:
+    """From now on others see what it sold, though additions of it were lost, never made, or land later."""
+    if row.incarnation in open_sellers(await store.counts(row.sku, Consistency.QUORUM)):
+        await store.close_cell(row.sku, Cell(row.incarnation, ALL_CELLS), row.sold)
