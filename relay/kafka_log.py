@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from relay.cloud_events import HeaderWriter, UnreadableRecord, read_event
 from relay.topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, partition_counts
 from sluice.errors import LogUnreachable
-from sluice.seams.event_log import TOPIC_ORDER_CREATED, Event, LoggedEvent
+from sluice.seams.event_log import TOPIC_STOCK_CHANGED, Event, LoggedEvent
 from sluice.slots import slot_of, slot_of_sku
 
 POLL_S = 0.05
@@ -136,7 +136,7 @@ class KafkaPublisher:
             for event in events:
                 key = event.key
                 # Order ids never repeat; remembering their slots would push the SKUs out of the cache.
-                slot = slot_of(key) if event.topic == TOPIC_ORDER_CREATED else slot_of_sku(key)
+                slot = slot_of_sku(key) if event.topic == TOPIC_STOCK_CHANGED else slot_of(key)
                 partition = slot % self._partitions[event.topic]
                 while True:
                     try:
