@@ -25,6 +25,13 @@ MAX_ORDERS_PER_BATCH = 5_000
 """One `PlaceOrders` message: at about 150 bytes an order it stays well below gRPC's 4 MiB message limit."""
 
 
+MIN_HOLD = timedelta(seconds=1)
+"""Shorter holds would end before who placed them can answer; holds that are over are looked for twice a second."""
+
+MAX_HOLD = timedelta(days=30)
+"""Units set aside for longer are better kept out of the sale."""
+
+
 class OrderState(IntEnum):
     """The same numbers as `sluice.orders.v1.OrderState`."""
 
