@@ -165,7 +165,13 @@ class KafkaPublisher:
 
     def _poll(self) -> None:
         while not self._closing:
-            self._producer.poll(POLL_S)
+            try:
+                self._producer.poll(POLL_S)
+            except KafkaException as error:
+                # How the client tells that it has given up for good: no delivery reports come after it.
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._fail, str(error))
+                return
             if self._finished:
                 finished = self._finished.copy()
                 self._finished.clear()
