@@ -297,6 +297,8 @@ class Placing:
                 again.append(order)
                 outcome = Refused(Reason.STOCK_UNREACHABLE, "", RETRY_WHEN_AWAY_S)
             outcomes.append(outcome)
+        if reserved.sent_back and self._monotonic() < reserve_by:
+            attempt -= 1  # it took part of them: the server is there, and time is the limit
         if again and attempt < MAX_RESERVE_ATTEMPTS:
             decided = await self._decide_again(again, reserve_by, attempt + 1)
             return [decided.get(order.order_id, outcome) for order, outcome in zip(orders, outcomes, strict=True)]
@@ -433,9 +435,11 @@ class _Lookup:
 
 
 class _Reserved:
-    """Orders granted whole so far, what was granted by whom, who was refused, and who had no units of which SKU."""
+    """Orders granted whole so far, what was granted by whom, who was refused, who had no units of which SKU, and
+    whether some are to ask again.
+    """
 
-    __slots__ = ("grants", "refusals", "refused", "sold_out_at", "whole")
+    __slots__ = ("grants", "refusals", "refused", "sent_back", "sold_out_at", "whole")
 
     def __init__(self, whole: list[NewOrder], grants: list[Grant], refusals: dict[str, Refused]) -> None:
         self.whole = whole
@@ -443,6 +447,7 @@ class _Reserved:
         self.refusals = refusals
         self.refused: list[NewOrder] = []
         self.sold_out_at: dict[str, KeeperLink] = {}
+        self.sent_back = False
 
     def without_whole(self) -> "_Reserved":
         self.whole = []
@@ -452,8 +457,12 @@ class _Reserved:
         self, asked: Sequence[NewOrder], batch: ReserveBatch, reservation: Reservation, link: KeeperLink
     ) -> None:
         answers: dict[tuple[int, int], Refused] = {}
+        again: set[str] = set()
         for order, verdict, blamed in zip(asked, reservation.verdicts, reservation.blamed, strict=True):
             if verdict == Verdict.GRANTED:
+                continue
+            if verdict == Verdict.AGAIN:
+                again.add(order.order_id)
                 continue
             answer = answers.get((verdict, blamed))
             if answer is None:
@@ -462,7 +471,10 @@ class _Reserved:
                     self.sold_out_at[answer.subject] = link
             self.refusals[order.order_id] = answer
             self.refused.append(order)
-        self.whole = [order for order in self.whole if order.order_id not in self.refusals]
+        self.sent_back = bool(again)
+        self.whole = [
+            order for order in self.whole if order.order_id not in self.refusals and order.order_id not in again
+        ]
 
 
 def _asked_now(sku: str, asked: Asked) -> KeeperLink | None:
