@@ -1,7 +1,7 @@
 """What a local cluster consists of, and which port each part gets."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import NamedTuple
 
@@ -33,11 +33,18 @@ class ClusterSpec:
     log_level: str = "info"
     # As the setting of stockd: tests of dead servers need not wait as long as a sale should.
     peer_dead_after_s: float = 10.0
+    # Name of a process -> host at which the others reach it, on its own port, where that is not the host on which it
+    # listens: then somebody there passes connections on to it.
+    reached_at: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.nodes not in NODE_COUNTS:
             raise ValueError(f"nodes must be one of {NODE_COUNTS}, not {self.nodes}")
         object.__setattr__(self, "directory", self.directory.absolute())
+
+    def host(self, name: str) -> str:
+        """Where the others reach a process that is no Cassandra node."""
+        return self.reached_at.get(name, LOOPBACK)
 
     def names(self, role: str) -> list[str]:
         """Names of the processes of `role`, in order."""
@@ -108,12 +115,19 @@ class Endpoints(NamedTuple):
     kafka: str
 
 
+def nodes(spec: ClusterSpec, ports: Mapping[str, int]) -> list[cassandra.Node]:
+    return [
+        cassandra.Node(index, spec.nodes, ports["cassandra"], ports["cassandra-storage"], spec.reached_at)
+        for index in range(1, spec.nodes + 1)
+    ]
+
+
 def endpoints(spec: ClusterSpec, ports: Mapping[str, int]) -> Endpoints:
     return Endpoints(
-        gateways=[address(ports[name]) for name in spec.names("gateway")],
-        postgres=postgres.url(ports["postgres"]),
-        cassandra=",".join(f"{host}:{ports['cassandra']}" for host in cassandra.hosts(spec.nodes)),
-        kafka=kafka.bootstrap(ports["kafka"]),
+        gateways=[f"{spec.host(name)}:{ports[name]}" for name in spec.names("gateway")],
+        postgres=postgres.url(ports["postgres"], spec.host("postgres")),
+        cassandra=",".join(node.contact_point for node in nodes(spec, ports)),
+        kafka=kafka.bootstrap(ports["kafka"], spec.host("kafka")),
     )
 
 
