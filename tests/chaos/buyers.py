@@ -28,7 +28,7 @@ from tests.chaos.records import (
 from tests.chaos.shelf import Shelf, ending
 from tests.integration.buying import OUT_OF_STOCK, Client, Reply, ask
 
-BUYERS_PER_S = 40
+BUYERS_PER_S = 20
 """The whole cluster, three JVMs of Cassandra among it, shares two cores with its faults."""
 
 MAX_BUYERS = 400
@@ -40,7 +40,7 @@ ATTEMPTS = 4
 PAUSE_S = (0.05, 1.0)
 
 BATCHES_EVERY_S = 3.0
-BATCH_ORDERS = 20
+BATCH_ORDERS = 12
 RESTOCK_EVERY_S = 2.0
 RESTOCK_UNITS = 15
 LOOK_EVERY_S = 0.5
