@@ -13,14 +13,14 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from commands.data_dir import DATABASE_FILE
+from journal.embedded_log import EmbeddedLog
 from journal.events import MalformedOutboxRow
 from journal.migration import DatabaseTooNew, DatabaseTooOld
 from journal.sqlite import SqliteJournal
-from relay.cloud_events import UnreadableRecord
-from relay.embedded_log import EmbeddedLog
-from relay.topics import UnusableTopic
 from sluice._gen.events.v1.events_pb2 import OrderCreated, StockChanged
+from sluice.cloud_events import UnreadableRecord
 from sluice.errors import Unreachable
+from sluice.kafka_topics import UnusableTopic
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, EventLog, LoggedEvent
 from sluice.sqlite_file import SqliteFile
 

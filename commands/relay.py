@@ -12,8 +12,8 @@ from journal.protocol import Journal
 from relay.kafka_log import KafkaPublisher
 from relay.meters import RelayMeters
 from relay.relaying import relay
-from relay.topics import RELAY_TOPICS, make_topics
 from sluice.errors import JournalUnreachable
+from sluice.kafka_topics import RELAY_TOPICS, make_topics
 from sluice.seams.event_log import EventPublisher
 from sluice.settings import RelaySettings
 from sluice.telemetry import metrics

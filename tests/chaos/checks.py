@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 from audit.running import run_audit
 from commands.audit import Parts, cluster_parts
-from deploy.local.services import KEYSPACE
+from deploy.local.services import stock_store
 from journal.protocol import Journal
 from sluice.errors import Unreachable
 from sluice.model import Order, OrderState
@@ -76,7 +76,7 @@ async def settle(
     """Waits until the system is quiet, checks all, and appends what is wrong to `findings`."""
     found = system.cluster.endpoints
     healed = time.monotonic()
-    async with cluster_parts(found.postgres, found.cassandra, KEYSPACE, found.kafka) as parts:
+    async with cluster_parts(found.postgres, stock_store(found), found.kafka) as parts:
         lag_s = await _becomes(lambda: _outbox_is_empty(parts), healed, LAG_LIMIT_S)
         if lag_s is None:
             backlog = await parts.journal.backlog()

@@ -14,10 +14,10 @@ from typer.testing import CliRunner
 from audit.running import run_audit
 from commands.audit import audit
 from commands.data_dir import DATABASE_FILE
+from journal.embedded_log import EmbeddedLog
 from journal.events import encode_order_events
 from journal.protocol import Batch, Committed, Spend
 from journal.sqlite import SqliteJournal
-from relay.embedded_log import EmbeddedLog
 from sluice.model import Line, NewOrder, StockPolicy, units_by_sku
 from sluice.seams.stock_store import Applied
 from sluice.sqlite_file import SqliteFile

@@ -11,12 +11,12 @@ from typer.testing import CliRunner
 
 from commands.data_dir import DATABASE_FILE
 from commands.events import app
+from journal.embedded_log import EmbeddedLog
 from journal.events import decode_events, encode_order_events
 from journal.protocol import Batch, Committed, OutboxRow
 from journal.sqlite import SqliteJournal
-from relay.embedded_log import EmbeddedLog
 from relay.kafka_log import KafkaPublisher
-from relay.topics import RELAY_TOPICS, make_topics
+from sluice.kafka_topics import RELAY_TOPICS, make_topics
 from sluice.model import Line, NewOrder
 from sluice.seams.event_log import TOPIC_STOCK_CHANGED, LoggedEvent
 from sluice.sqlite_file import SqliteFile

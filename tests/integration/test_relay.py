@@ -23,7 +23,7 @@ from journal.protocol import Batch, Committed
 from relay.kafka_log import KafkaLog, KafkaPublisher
 from relay.meters import RelayMeters
 from relay.relaying import relay
-from relay.topics import RELAY_TOPICS, make_topics
+from sluice.kafka_topics import RELAY_TOPICS, make_topics
 from sluice.model import Line, NewOrder
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, Event
 from tests.servers import make_kafka, running, server_directory
