@@ -193,6 +193,10 @@ def _jvm_options(node: Node) -> list[str]:
     ]
 
 
+def _peer(node: Node, index: int) -> str:
+    return f"{replace(node, index=index).broadcast_host}:{node.storage_port}"
+
+
 def _config(node: Node) -> dict[str, object]:
     return {
         "cluster_name": "sluice-local",
@@ -205,7 +209,9 @@ def _config(node: Node) -> dict[str, object]:
         "seed_provider": [
             {
                 "class_name": "org.apache.cassandra.locator.SimpleSeedProvider",
-                "parameters": [{"seeds": f"{replace(node, index=1).broadcast_host}:{node.storage_port}"}],
+                # All of them: a node that is no seed gives up its start when no other answers at once, because the
+                # machine is busy or its links are cut. Nothing is streamed, so a seed joins like any other.
+                "parameters": [{"seeds": ",".join(_peer(node, index) for index in range(1, node.count + 1))}],
             }
         ],
         "listen_address": node.host,
