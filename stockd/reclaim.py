@@ -2,7 +2,7 @@
 
 A fenced incarnation cannot sell any more, so what the journal says it sold is final: its ledger row shrinks to that,
 and the rest is available again. May be repeated at any time, by any number at once: a late write of a zombie may strand
-units again.
+units again. Of a SKU with the policy `counter` it held nothing; what it sold is stated instead of what it counted.
 """
 
 import asyncio
@@ -11,8 +11,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from journal.protocol import Journal
+from sluice.counting import open_sellers
 from sluice.errors import StoreUnreachable
-from sluice.seams.stock_store import Applied, Consistency, Row, StockStore
+from sluice.model import StockPolicy
+from sluice.seams.stock_store import ALL_CELLS, Applied, Cell, Consistency, Row, StockStore
 
 FOLDS_AT_ONCE = 32
 """Each is a serial read and mostly a conditional write, of different SKUs. One after the other a server with 100,000
@@ -83,6 +85,9 @@ async def _fold(row: HeldRow, store: StockStore) -> int:
         ledger = await store.read(row.sku, Consistency.STRONG)
         if ledger is None:
             return 0
+        if ledger.policy is StockPolicy.COUNTER:
+            await _state_sales(row, store)
+            return 0
         held = ledger.held.get(row.incarnation)
         unsold = _units(held) - row.sold
         if unsold <= 0:
@@ -99,3 +104,9 @@ async def _fold(row: HeldRow, store: StockStore) -> int:
 
 def _units(held: Row | None) -> int:
     return held.units if held else 0
+
+
+async def _state_sales(row: HeldRow, store: StockStore) -> None:
+    """From now on others see what it sold, though additions of it were lost, never made, or land later."""
+    if row.incarnation in open_sellers(await store.counts(row.sku, Consistency.QUORUM)):
+        await store.close_cell(row.sku, Cell(row.incarnation, ALL_CELLS), row.sold)

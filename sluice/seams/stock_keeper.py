@@ -14,6 +14,8 @@ class Verdict(IntEnum):
     SKU_NOT_FOUND = 3
     LEDGER_UNREACHABLE = 4
     OVERLOADED = 5
+    AGAIN = 6
+    """Not decided: it cannot be before this answer is heard. Commit what was granted and ask again at once."""
 
 
 class ReserveBatch(NamedTuple):

@@ -32,6 +32,7 @@ class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_SKU_NOT_FOUND: _ClassVar[Verdict]
     VERDICT_LEDGER_UNREACHABLE: _ClassVar[Verdict]
     VERDICT_OVERLOADED: _ClassVar[Verdict]
+    VERDICT_AGAIN: _ClassVar[Verdict]
 STOCK_POLICY_UNSPECIFIED: StockPolicy
 STOCK_POLICY_EXACT: StockPolicy
 STOCK_POLICY_ESCROW: StockPolicy
@@ -46,6 +47,7 @@ VERDICT_OUT_OF_STOCK: Verdict
 VERDICT_SKU_NOT_FOUND: Verdict
 VERDICT_LEDGER_UNREACHABLE: Verdict
 VERDICT_OVERLOADED: Verdict
+VERDICT_AGAIN: Verdict
 
 class CreateSkuRequest(_message.Message):
     __slots__ = ("sku", "units", "policy")
