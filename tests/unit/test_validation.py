@@ -1,6 +1,7 @@
 """An order is taken if it keeps the rules that the proto states, and else every field that breaks one is named."""
 
 import unicodedata
+from datetime import timedelta
 from uuid import UUID
 
 import pytest

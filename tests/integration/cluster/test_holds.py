@@ -47,19 +47,23 @@ async def until_answered(methods: Sequence[Any], request: Any, first: int) -> Re
 async def end_all(
     clients: Sequence[Client], requests: Sequence[orders_pb2.PlaceOrderRequest], rng: random.Random
 ) -> list[Reply]:
-    """Each order is confirmed twice and cancelled once, around the time when it expires, in any order."""
-    confirms, cancels = [each.confirm_order for each in clients], [each.cancel_order for each in clients]
+    """Each order is confirmed or cancelled twice, or once each, around the time when it expires."""
+    confirm = ([each.confirm_order for each in clients], orders_pb2.ConfirmOrderRequest)
+    cancel = ([each.cancel_order for each in clients], orders_pb2.CancelOrderRequest)
 
     async def end(number: int, request: orders_pb2.PlaceOrderRequest) -> list[Reply]:
         await asyncio.sleep(rng.uniform(0.5, 3.5))
-        doing = [(confirms, orders_pb2.ConfirmOrderRequest)] * 2 + [(cancels, orders_pb2.CancelOrderRequest)]
-        rng.shuffle(doing)
-        return await asyncio.gather(
+        doing = rng.choice([(confirm, confirm), (confirm, cancel), (cancel, confirm), (cancel, cancel)])
+        replies = await asyncio.gather(
             *(
                 until_answered(methods, message(order_id=request.order_id), number + place)
                 for place, (methods, message) in enumerate(doing)
             )
         )
+        if doing[0] is doing[1]:
+            assert len({reply.told for reply in replies}) == 1
+            assert len({str(reply.response or reply.blamed) for reply in replies}) == 1
+        return replies
 
     return [reply for of_one in await asyncio.gather(*(end(*each) for each in enumerate(requests))) for reply in of_one]
 
