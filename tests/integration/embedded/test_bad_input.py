@@ -156,9 +156,7 @@ def bad_fields_of_order(request: orders_pb2.PlaceOrderRequest) -> set[str]:
 
 
 def is_hold(hold: duration_pb2.Duration) -> bool:
-    if not -(10**9) < hold.nanos < 10**9 or hold.seconds * hold.nanos < 0:
-        return False
-    return 10**9 <= hold.seconds * 10**9 + hold.nanos < 30 * 86_400 * 10**9 + 1_000
+    return 0 <= hold.nanos < 10**9 and 10**9 <= hold.seconds * 10**9 + hold.nanos < 30 * 86_400 * 10**9 + 1_000
 
 
 def check(told: Told, bad: set[str]) -> None:
