@@ -10,6 +10,7 @@ from audit.checks import (
     HeldUnits,
     OrderEvents,
     UnitsBySku,
+    check_counts,
     check_ledger,
     check_orders_exist,
     check_sold_is_created,
@@ -18,6 +19,7 @@ from audit.checks import (
 )
 from journal.events import MalformedOutboxRow, decode_events
 from journal.protocol import Journal
+from sluice.model import StockPolicy
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, EventLog
 from sluice.seams.stock_store import Consistency, Ledger, StockStore
 
@@ -56,6 +58,8 @@ async def run_audit(journal: Journal, store: StockStore, log: EventLog) -> Audit
     ledgers = [ledger async for ledger in _ledgers(store)]
     for ledger in ledgers:
         findings += check_ledger(ledger, before)
+        if ledger.policy is StockPolicy.COUNTER:
+            findings += check_counts(ledger, await store.counts(ledger.sku, Consistency.QUORUM), before)
     findings += check_sold_is_created(before, frozenset(ledger.sku for ledger in ledgers))
 
     events = OrderEvents()
