@@ -10,7 +10,7 @@ reservation is believed sold or void only as the journal's row says; a fenced in
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
@@ -67,6 +67,8 @@ class _Need(Enum):
 
 
 class _OpenReservation(NamedTuple):
+    """`granted` is negative where units are to return."""
+
     granted: dict[Escrow, int]
     since: float
 
@@ -140,6 +142,20 @@ class Engine:
             expiry.cancel()
             self._waiting_orders -= order_count
         return self._answer(request)
+
+    async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
+        """See StockKeeper.reserve_return. Asks nobody: what comes back to an incarnation that then dies is found in the
+        journal by whoever folds it, whether it ever took units of the SKU or not.
+        """
+        del timeout_s
+        if self._fenced:
+            raise KeeperUnreachable(f"incarnation {self.incarnation} is fenced")
+        returning = {self._escrow(sku): -count for sku, count in units.items()}
+        for escrow, count in returning.items():
+            escrow.returning -= count
+        self._last_seq += 1
+        self._open[self._last_seq] = _OpenReservation(returning, self._monotonic())
+        return self.incarnation, self._last_seq
 
     async def settle(self, settlements: Sequence[Settlement], timeout_s: float) -> None:
         """See StockKeeper.settle. Cannot fail here: it only changes memory."""
@@ -413,7 +429,8 @@ class Engine:
 
     def _forget_if_empty(self, escrow: Escrow) -> None:
         """Clients may ask for any name: those of no SKU must not fill memory."""
-        if escrow.row is None and not escrow.in_doubt and self._escrows.get(escrow.sku) is escrow:
+        holds = escrow.in_doubt or escrow.returning or escrow.free
+        if escrow.row is None and not holds and self._escrows.get(escrow.sku) is escrow:
             del self._escrows[escrow.sku]
 
     async def _wait_for_units_in_doubt(self, escrow: Escrow) -> None:

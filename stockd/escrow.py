@@ -59,6 +59,7 @@ class Escrow:
         "in_doubt",
         "policy",
         "refill_not_before",
+        "returning",
         "row",
         "seen_at",
         "sku",
@@ -80,6 +81,8 @@ class Escrow:
         self.refill_not_before = 0.0
         self.free = 0
         self.in_doubt = 0
+        # Units of orders that are about to end: free when the journal says so, and never counted if it does not.
+        self.returning = 0
         self.demand = 0
         self.waiting: deque[Waiter] = deque()
         self.changed = asyncio.Event()
@@ -152,12 +155,12 @@ def refuse_hopeless(escrow: Escrow, available: int, now: float) -> int:
     `available` is what the ledger has just said. Returns the units that those who stay need beyond the free ones,
     at most `available`.
 
-    Units may come back that are in doubt, or will be as soon as those ahead are granted; and those promised to a cart,
-    which may be refused for another SKU. What the waiter's own request is granted is no hope: nobody can settle that
-    before the request is answered.
+    Units may come back that are in doubt or of orders that are ending, or will be as soon as those ahead are granted;
+    and those promised to a cart, which may be refused for another SKU. What the waiter's own request is granted is no
+    hope: nobody can settle that before the request is answered.
     """
     budget = escrow.free + available
-    hope = escrow.in_doubt
+    hope = escrow.in_doubt + escrow.returning
     own: dict[Request, int] = {}
     planned = 0
     undecided = [waiter for waiter in escrow.waiting if not waiter.decided]
@@ -204,10 +207,13 @@ def send_back(escrow: Escrow) -> bool:
 
 
 def settle(escrow: Escrow, granted: int, sold: int) -> None:
-    """Ends the doubt about `granted` units of which `sold` were sold. A return has negative `sold`."""
-    escrow.in_doubt -= granted
+    """Ends the doubt about `granted` units of which `sold` were sold. Both are negative where units were to return."""
+    if granted < 0:
+        escrow.returning += granted
+    else:
+        escrow.in_doubt -= granted
     if escrow.tally is None:
-        escrow.free += granted - sold
+        escrow.free += max(granted, 0) - sold
     else:
         # What is free is found anew before the next grant; until then more may have come back than may be granted.
         escrow.tally.sold += sold

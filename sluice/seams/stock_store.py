@@ -20,6 +20,9 @@ from sluice.model import StockPolicy
 class Row(NamedTuple):
     """What a restock's or an incarnation's row holds. `version` counts the writes to the row and never goes back.
 
+    The units of an incarnation's row are negative if it gave more to `available` than it took: units of orders that
+    were cancelled came back to it.
+
     Units alone are no guard: a row may come back to a value that it had (give back 3, take 3), and a late copy of an
     old "give back" would then apply again and release units that are being sold.
     """
@@ -111,14 +114,15 @@ class StockStore(Protocol):
 
     async def take(self, sku: str, incarnation: UUID, before: Row | None, count: int) -> WriteOutcome:
         """Moves `count` units from available to the incarnation's row, if the row is `before` (None: no row) and
-        `available >= count`. A negative `count` gives back; it needs `before.units + count >= 0`, which the caller
-        sees to. The row becomes `(before.units + count, before.version + 1)`; a first take makes version 1.
+        `available >= count`. A negative `count` gives back units that the incarnation has, taken or come back to it.
+        The row becomes `(before.units + count, before.version + 1)`; a first write makes version 1.
         """
         ...
 
-    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
-        """Shrinks a fenced incarnation's row from `before` to what it sold, raises its version and returns the rest to
-        available. May be repeated at any time, and must be: a late write of a zombie may strand units again.
+    async def fold(self, sku: str, incarnation: UUID, before: Row | None, sold: int) -> WriteOutcome:
+        """Shrinks a fenced incarnation's row from `before` (None: no row) to what it sold, which is negative if more
+        came back to it than it sold, raises its version and returns the rest to available. May be repeated at any time,
+        and must be: a late write of a zombie may strand units again.
         """
         ...
 

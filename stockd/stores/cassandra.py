@@ -137,8 +137,8 @@ class CassandraStore:
         units = (before.units if before else 0) + count
         return await self._move(sku, _TAKEN, incarnation, added=-count, floor=floor, before=before, units=units)
 
-    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
-        added = before.units - sold
+    async def fold(self, sku: str, incarnation: UUID, before: Row | None, sold: int) -> WriteOutcome:
+        added = (before.units if before else 0) - sold
         return await self._move(sku, _TAKEN, incarnation, added=added, floor=0, before=before, units=sold)
 
     async def note_holder(self, incarnation: UUID, sku: str) -> None:

@@ -109,8 +109,8 @@ class RedisStore:
         units = (before.units if before else 0) + count
         return await self._move(sku, f"{_TAKEN}{incarnation}", added=-count, before=before, units=units)
 
-    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
-        added = before.units - sold
+    async def fold(self, sku: str, incarnation: UUID, before: Row | None, sold: int) -> WriteOutcome:
+        added = (before.units if before else 0) - sold
         return await self._move(sku, f"{_TAKEN}{incarnation}", added=added, before=before, units=sold)
 
     async def note_holder(self, incarnation: UUID, sku: str) -> None:

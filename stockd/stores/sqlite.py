@@ -40,7 +40,7 @@ _TABLES = (
         sku TEXT NOT NULL REFERENCES stock,
         kind INTEGER NOT NULL,
         id BLOB NOT NULL,
-        units INTEGER NOT NULL CHECK (units >= 0),
+        units INTEGER NOT NULL,
         version INTEGER NOT NULL,
         PRIMARY KEY (sku, kind, id)
     ) STRICT, WITHOUT ROWID
@@ -96,8 +96,8 @@ class SqliteStore:
         units = (before.units if before else 0) + count
         return await self._move(sku, _TAKEN, incarnation, added=-count, floor=count, before=before, units=units)
 
-    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
-        added = before.units - sold
+    async def fold(self, sku: str, incarnation: UUID, before: Row | None, sold: int) -> WriteOutcome:
+        added = (before.units if before else 0) - sold
         return await self._move(sku, _TAKEN, incarnation, added=added, floor=0, before=before, units=sold)
 
     async def note_holder(self, incarnation: UUID, sku: str) -> None:
@@ -222,9 +222,20 @@ class SqliteStore:
             raise StoreUnreachable(str(error)) from error
 
 
+_COLUMNS = "sku, kind, id, units, version"
+
+
 def _make_tables(connection: sqlite3.Connection) -> None:
+    made = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'stock_units'").fetchone()
+    # A file of the first release: since orders can be cancelled, units may come back to who never took any.
+    rebuild = made is not None and "CHECK (units >= 0)" in made[0]
+    if rebuild:
+        connection.execute("ALTER TABLE stock_units RENAME TO stock_units_before")
     for table in _TABLES:
         connection.execute(table)
+    if rebuild:
+        connection.execute(f"INSERT INTO stock_units ({_COLUMNS}) SELECT {_COLUMNS} FROM stock_units_before")  # noqa: S608
+        connection.execute("DROP TABLE stock_units_before")
 
 
 def _nothing(connection: sqlite3.Connection) -> None:

@@ -129,7 +129,7 @@ class FakeStockStore:
             await self.before_read_answers()
         return ledger
 
-    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
+    async def fold(self, sku: str, incarnation: UUID, before: Row | None, sold: int) -> WriteOutcome:
         await self._answer()
         return self.skus[sku].apply(Fold(incarnation, before, sold))
 

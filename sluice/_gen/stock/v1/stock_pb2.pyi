@@ -195,6 +195,22 @@ class ReserveResponse(_message.Message):
     blamed_sku_indexes: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, incarnation: _Optional[bytes] = ..., seq: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, str]]] = ..., blamed_sku_indexes: _Optional[_Iterable[int]] = ...) -> None: ...
 
+class ReserveReturnRequest(_message.Message):
+    __slots__ = ("skus", "units")
+    SKUS_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    skus: _containers.RepeatedScalarFieldContainer[str]
+    units: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, skus: _Optional[_Iterable[str]] = ..., units: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ReserveReturnResponse(_message.Message):
+    __slots__ = ("incarnation", "seq")
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    incarnation: bytes
+    seq: int
+    def __init__(self, incarnation: _Optional[bytes] = ..., seq: _Optional[int] = ...) -> None: ...
+
 class SettleRequest(_message.Message):
     __slots__ = ("settlements",)
     SETTLEMENTS_FIELD_NUMBER: _ClassVar[int]
