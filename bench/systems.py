@@ -20,7 +20,7 @@ from deploy.local import cluster, postgres, services
 from deploy.local.layout import ClusterSpec, Endpoints, address
 from deploy.local.ports import LOOPBACK, accepts, free_port, holder
 from deploy.local.processes import Command, NotAnsweringError, Process
-from deploy.local.services import KEYSPACE
+from deploy.local.services import stock_store
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.rpc.channel import CHANNEL_OPTIONS
 
@@ -180,7 +180,7 @@ async def _audit_embedded(data_dir: Path) -> AuditReport:
 
 
 async def _audit_cluster(ends: Endpoints) -> AuditReport:
-    async with cluster_parts(ends.postgres, ends.cassandra, KEYSPACE, ends.kafka) as parts:
+    async with cluster_parts(ends.postgres, stock_store(ends), ends.kafka) as parts:
         return await run_audit(parts.journal, parts.store, parts.log)
 
 

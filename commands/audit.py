@@ -21,12 +21,13 @@ from journal.migration import DatabaseTooNew, DatabaseTooOld
 from journal.protocol import Journal
 from journal.sqlite import SqliteJournal
 from sluice.cloud_events import UnreadableRecord
-from sluice.errors import Unreachable
+from sluice.errors import LedgerMissing, Unreachable
 from sluice.kafka_topics import UnusableTopic
 from sluice.seams.event_log import EventLog
 from sluice.seams.stock_store import StockStore
-from sluice.settings import CassandraSettings
+from sluice.settings import StockStoreSettings
 from sluice.sqlite_file import SqliteFile
+from stockd.stores.chosen import open_standing_store
 from stockd.stores.sqlite import SqliteStore
 
 EXIT_FINDINGS = 1
@@ -37,6 +38,7 @@ ANSWER_LIMIT_S = 10.0
 
 CANNOT_LOOK = (
     Unreachable,
+    LedgerMissing,
     UnusableTopic,
     UnreadableRecord,
     MalformedOutboxRow,
@@ -60,15 +62,20 @@ def audit(
     journal_url: Annotated[
         str | None, typer.Option(envvar="SLUICE_JOURNAL_URL", help="a cluster's PostgreSQL, instead of --data-dir")
     ] = None,
-    cassandra: Annotated[
-        str, typer.Option(envvar="SLUICE_CASSANDRA", help="the cluster's Cassandra")
-    ] = "127.0.0.1:9042",
-    keyspace: Annotated[str, typer.Option(envvar="SLUICE_KEYSPACE", help="the cluster's keyspace")] = "sluice",
+    cassandra: Annotated[str | None, typer.Option(help="the cluster's Cassandra; SLUICE_CASSANDRA")] = None,
+    keyspace: Annotated[str | None, typer.Option(help="the cluster's keyspace; SLUICE_KEYSPACE")] = None,
+    stock_store: Annotated[str | None, typer.Option(help="cassandra or redis; SLUICE_STOCK_STORE")] = None,
+    redis_url: Annotated[str | None, typer.Option(help="the cluster's Redis; SLUICE_REDIS_URL")] = None,
     kafka: Annotated[str, typer.Option(envvar="SLUICE_KAFKA", help="the cluster's Kafka")] = "127.0.0.1:9092",
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
 ) -> None:
     """Checks that nothing is oversold, lost or invented: invariants I1 to I4 and I6, naming what is wrong."""
-    parts = embedded_parts(data_dir) if journal_url is None else cluster_parts(journal_url, cassandra, keyspace, kafka)
+    if journal_url is None:
+        parts = embedded_parts(data_dir)
+    else:
+        options = {"cassandra": cassandra, "keyspace": keyspace, "stock_store": stock_store, "redis_url": redis_url}
+        given = {option: value for option, value in options.items() if value is not None}
+        parts = cluster_parts(journal_url, load(StockStoreSettings, given), kafka)
     try:
         report = asyncio.run(_run(parts))
     except CANNOT_LOOK as error:
@@ -101,19 +108,15 @@ async def embedded_parts(data_dir: Path) -> AsyncIterator[Parts]:
 
 
 @asynccontextmanager
-async def cluster_parts(journal_url: str, cassandra: str, keyspace: str, kafka: str) -> AsyncIterator[Parts]:
-    """Raises JournalUnreachable, StoreUnreachable."""
+async def cluster_parts(journal_url: str, stock: StockStoreSettings, kafka: str) -> AsyncIterator[Parts]:
+    """Makes no ledger. Raises JournalUnreachable, StoreUnreachable, LedgerMissing."""
     # An embedded gateway is audited without the drivers of servers that it does not have: they take a while to load.
     from journal.postgres import PostgresJournal  # noqa: PLC0415
     from relay.kafka_log import KafkaLog  # noqa: PLC0415
-    from stockd.stores.cassandra import CassandraStore  # noqa: PLC0415
 
     journal = await PostgresJournal.open(journal_url, connections=1, timeout_s=ANSWER_LIMIT_S)
     try:
-        settings = load(CassandraSettings, {"cassandra": cassandra, "keyspace": keyspace})
-        store = await CassandraStore.open(
-            settings.cassandra, settings.keyspace, settings.replication_factor, settings.local_dc
-        )
+        store = await open_standing_store(stock)
         try:
             yield Parts(journal, store, KafkaLog(kafka))
         finally:

@@ -70,7 +70,7 @@ class Clients:
         """Connections are made before the burst, as real clients have them."""
         await asyncio.gather(*(channel.channel_ready() for channel in self._channels))
 
-    async def create_skus(self, skus: Sequence[str], units: int, policy: str = "exact") -> None:
+    async def create_skus(self, skus: Sequence[str], units: int, policy: str = "escrow") -> None:
         create = self._channels[0].unary_unary(
             "/sluice.stock.v1.StockService/CreateSku",
             request_serializer=stock_pb2.CreateSkuRequest.SerializeToString,

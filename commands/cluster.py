@@ -30,6 +30,9 @@ _FAILURES = (
 @app.command()
 def up(
     *,
+    store: Annotated[
+        str | None, typer.Option(help="Where the ledger is: cassandra or redis. [default: cassandra]")
+    ] = None,
     nodes: Annotated[int | None, typer.Option(help="Cassandra nodes, 1 or 3; also the replication factor.")] = None,
     stockd: Annotated[int | None, typer.Option(min=0, help="Stock servers. [default: 2]")] = None,
     gateways: Annotated[int | None, typer.Option(min=0, help="Gateways. [default: 1]")] = None,
@@ -43,6 +46,7 @@ def up(
         before = known.spec if known else ClusterSpec(data_dir)
         spec = ClusterSpec(
             directory=data_dir,
+            store=before.store if store is None else store,  # type: ignore[arg-type]  # checked there
             nodes=before.nodes if nodes is None else nodes,
             stockds=before.stockds if stockd is None else stockd,
             gateways=before.gateways if gateways is None else gateways,

@@ -17,7 +17,7 @@ from commands.demo import EXIT_WRONG, Audit, DemoResult, Sale, new_names, run_bu
 from commands.stock import Policy
 from deploy.local import cluster
 from deploy.local.layout import DEFAULT_DIRECTORY, ClusterSpec, Endpoints
-from deploy.local.services import KEYSPACE
+from deploy.local.services import stock_store
 from relay.kafka_log import KafkaLog
 from sluice.seams.event_log import TOPIC_ORDER_CREATED
 
@@ -31,7 +31,7 @@ def demo(
     units: Annotated[int, typer.Option(min=0, help="units of each SKU")] = 300,
     skus: Annotated[int, typer.Option(min=1, help="SKUs that the orders spread over")] = 1,
     channels: Annotated[int, typer.Option(min=1, help="client connections")] = 8,
-    policy: Annotated[Policy, typer.Option(help="stock policy of the SKUs")] = Policy.EXACT,
+    policy: Annotated[Policy, typer.Option(help="stock policy of the SKUs")] = Policy.ESCROW,
     stockd: Annotated[int, typer.Option(min=1, help="stock servers")] = 2,
     gateways: Annotated[int, typer.Option(min=1, help="gateways")] = 1,
     data_dir: Annotated[Path, typer.Option(help="data, logs and state of the cluster")] = DEFAULT_DIRECTORY,
@@ -64,7 +64,7 @@ def report(result: DemoResult, created: int, *, as_json: bool) -> None:
 def audit_cluster(endpoints: Endpoints) -> Audit:
     async def audit(burst: Burst, skus: Sequence[str]) -> list[str]:
         del burst, skus
-        async with cluster_parts(endpoints.postgres, endpoints.cassandra, KEYSPACE, endpoints.kafka) as parts:
+        async with cluster_parts(endpoints.postgres, stock_store(endpoints), endpoints.kafka) as parts:
             found = await run_audit(parts.journal, parts.store, parts.log)
         return [f"{finding.invariant}: {finding.subject}: {finding.message}" for finding in found.findings]
 

@@ -76,7 +76,7 @@ def demo(
     units: Annotated[int, typer.Option(min=0, help="units of each SKU")] = 300,
     skus: Annotated[int, typer.Option(min=1, help="SKUs that the orders spread over")] = 1,
     channels: Annotated[int, typer.Option(min=1, help="client connections")] = 8,
-    policy: Annotated[Policy, typer.Option(help="stock policy of the SKUs")] = Policy.EXACT,
+    policy: Annotated[Policy, typer.Option(help="stock policy of the SKUs")] = Policy.ESCROW,
     endpoint: Annotated[str, typer.Option(help="a running gateway; else one is started for the demo")] = "",
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
 ) -> None:

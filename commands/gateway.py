@@ -8,7 +8,7 @@ from gateway.keeper_rpc import RpcKeeper
 from journal.postgres import PostgresJournal
 from sluice.settings import GatewaySettings, parse_members
 from sluice.telemetry import metrics
-from stockd.stores.cassandra import CassandraStore
+from stockd.stores.chosen import open_store
 
 
 def run(settings: GatewaySettings) -> None:
@@ -30,9 +30,7 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     store = await process.open_patiently(
         "stock store",
         stop,
-        lambda: CassandraStore.open(
-            settings.cassandra, settings.keyspace, settings.replication_factor, settings.local_dc
-        ),
+        lambda: open_store(settings),
     )
     keepers = {name: RpcKeeper(address) for name, address in parse_members(settings.stockd).items()}
     try:

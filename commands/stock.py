@@ -32,7 +32,7 @@ def create(
     units: Annotated[int, typer.Argument(min=0)],
     policy: Annotated[
         Policy, typer.Option(help="exact: nothing is taken ahead; escrow: about a second of demand is")
-    ] = (Policy.EXACT),
+    ] = Policy.ESCROW,
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     as_json: AsJson = False,
 ) -> None:

@@ -17,10 +17,11 @@ from commands.calling import EXIT_REFUSED, AsJson
 from commands.options import load
 from journal.migration import DatabaseTooNew
 from journal.protocol import IncarnationRow, Journal
-from sluice.errors import Unreachable
+from sluice.errors import LedgerMissing, Unreachable
 from sluice.seams.stock_store import StockStore
 from sluice.settings import StockdSettings
 from stockd.reclaim import HeldRow, fold, held_rows, preview
+from stockd.stores.chosen import open_standing_store
 
 EXIT_CANNOT_REACH = 2
 
@@ -58,19 +59,27 @@ def reclaim(
     journal_url: Annotated[str | None, typer.Option(help="the cluster's PostgreSQL; SLUICE_JOURNAL_URL")] = None,
     cassandra: Annotated[str | None, typer.Option(help="the cluster's Cassandra; SLUICE_CASSANDRA")] = None,
     keyspace: Annotated[str | None, typer.Option(help="the cluster's keyspace; SLUICE_KEYSPACE")] = None,
+    stock_store: Annotated[str | None, typer.Option(help="cassandra or redis; SLUICE_STOCK_STORE")] = None,
+    redis_url: Annotated[str | None, typer.Option(help="the cluster's Redis; SLUICE_REDIS_URL")] = None,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="say what would come back, change nothing")] = False,
     force: Annotated[bool, typer.Option("--force", help="even if it is alive")] = False,
     as_json: AsJson = False,
 ) -> None:
     """Fences every start of a stock server and gives its unsold units back to the ledger. May be repeated."""
-    options = {"journal_url": journal_url, "cassandra": cassandra, "keyspace": keyspace}
+    options = {
+        "journal_url": journal_url,
+        "cassandra": cassandra,
+        "keyspace": keyspace,
+        "stock_store": stock_store,
+        "redis_url": redis_url,
+    }
     settings = load(StockdSettings, {option: value for option, value in options.items() if value is not None})
     try:
         done = asyncio.run(_run(settings, name, dry_run=dry_run, force=force))
     except (StillAlive, UnknownName) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(EXIT_REFUSED) from error
-    except (Unreachable, DatabaseTooNew) as error:
+    except (Unreachable, LedgerMissing, DatabaseTooNew) as error:
         typer.echo(f"cannot reclaim, or not all; nothing is lost, run it again: {error}", err=True)
         raise typer.Exit(EXIT_CANNOT_REACH) from error
     if as_json:
@@ -80,17 +89,14 @@ def reclaim(
 
 
 async def _run(settings: StockdSettings, name: str, *, dry_run: bool, force: bool) -> Reclaimed:
-    # The drivers take a while to load, and most stock commands need none.
+    # The driver takes a while to load, and most stock commands need none.
     from journal.postgres import PostgresJournal  # noqa: PLC0415
-    from stockd.stores.cassandra import CassandraStore  # noqa: PLC0415
 
     journal = await PostgresJournal.open(
         settings.journal_url.get_secret_value(), connections=1, timeout_s=ANSWER_LIMIT_S
     )
     try:
-        store = await CassandraStore.open(
-            settings.cassandra, settings.keyspace, settings.replication_factor, settings.local_dc
-        )
+        store = await open_standing_store(settings)
         try:
             starts = await _starts(name, journal)
             if dry_run:

@@ -22,7 +22,7 @@ from stockd.engine import Engine
 from stockd.metrics import StockdMetrics
 from stockd.peers import keep_beating, keep_reclaiming, keep_watching_peers
 from stockd.service import SERVICE_NAME, keeper_service
-from stockd.stores.cassandra import CassandraStore
+from stockd.stores.chosen import open_store
 
 MAX_WAITING_ORDERS = 100_000
 """Orders that may wait for units at once: about 50 MB of memory at worst."""
@@ -53,9 +53,7 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
     store = await process.open_patiently(
         "stock store",
         stop,
-        lambda: CassandraStore.open(
-            settings.cassandra, settings.keyspace, settings.replication_factor, settings.local_dc
-        ),
+        lambda: open_store(settings),
     )
     incarnation = uuid4()
     await process.open_patiently("journal", stop, lambda: journal.register(settings.name, incarnation, utc_now()))

@@ -34,7 +34,7 @@ _CONSISTENCIES = {
     stock_pb2.CONSISTENCY_LOCAL: Consistency.LOCAL,
 }
 _POLICIES = {
-    stock_pb2.STOCK_POLICY_UNSPECIFIED: StockPolicy.EXACT,
+    stock_pb2.STOCK_POLICY_UNSPECIFIED: StockPolicy.ESCROW,
     stock_pb2.STOCK_POLICY_EXACT: StockPolicy.EXACT,
     stock_pb2.STOCK_POLICY_ESCROW: StockPolicy.ESCROW,
 }

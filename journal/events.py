@@ -38,6 +38,10 @@ _CACHED_SIZES = 16_384
 _OUTBOX_ORDER_CREATED = b"\x0a"
 _OUTBOX_STOCK_CHANGED = b"\x12"
 _ORDER_ID = b"\x0a\x24"  # with its constant length
+_ORDER_ID_AT = len(_ORDER_ID)
+_ORDER_ID_END = _ORDER_ID_AT + _ORDER_ID_BYTES
+_KIND_ORDER_CREATED = _OUTBOX_ORDER_CREATED[0]
+_KIND_STOCK_CHANGED = _OUTBOX_STOCK_CHANGED[0]
 _ORDER_CUSTOMER_ID = b"\x12"
 _ORDER_LINE = b"\x1a"
 _ORDER_CREATE_TIME = b"\x22"
@@ -99,18 +103,31 @@ def _order_head(size: int) -> bytes:
     return _varint(len(entry) + size) + entry + _ORDER_ID
 
 
-def encode_order_events(orders: Sequence[NewOrder], create_time: datetime) -> tuple[bytes, int]:
-    """The events of new orders, and how many: for each order its `OrderCreated`, then one `StockChanged` per line.
+class _Tails(NamedTuple):
+    """What the events of new orders end with, the same for all of a batch: time and version."""
 
-    Order ids must be canonical UUIDs (36 ASCII characters); `create_time` must have a time zone.
-    """
+    order: bytes
+    stock: bytes
+
+
+def _tails(create_time: datetime) -> _Tails:
     time = Timestamp()
     time.FromDatetime(create_time)
     time_bytes = time.SerializeToString()
     time_and_size = _varint(len(time_bytes)) + time_bytes
     version = _varint(FIRST_ORDER_VERSION)
-    order_tail = _ORDER_CREATE_TIME + time_and_size + _ORDER_VERSION + version
-    stock_tail = _STOCK_ORDER_VERSION + version + _STOCK_TIME + time_and_size
+    return _Tails(
+        _ORDER_CREATE_TIME + time_and_size + _ORDER_VERSION + version,
+        _STOCK_ORDER_VERSION + version + _STOCK_TIME + time_and_size,
+    )
+
+
+def encode_order_events(orders: Sequence[NewOrder], create_time: datetime) -> tuple[bytes, int]:
+    """The events of new orders, and how many: for each order its `OrderCreated`, then one `StockChanged` per line.
+
+    Order ids must be canonical UUIDs (36 ASCII characters); `create_time` must have a time zone.
+    """
+    order_tail, stock_tail = _tails(create_time)
     stock_tail_size = len(stock_tail)
     fixed_order_size = len(_ORDER_ID) + _ORDER_ID_BYTES + len(_ORDER_CUSTOMER_ID) + len(order_tail)
     pieces: list[bytes] = []
@@ -145,11 +162,17 @@ def encode_order_events(orders: Sequence[NewOrder], create_time: datetime) -> tu
 def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:
     """The events of an outbox row, in order. The same row gives the same events, ids and positions included, whenever
     and by whomever it is decoded. Raises MalformedOutboxRow.
+
+    Every event passes here on its way to Kafka, so those of new orders are cut out by what is known of them; any
+    other is read through the generated classes.
     """
     payload = row.events
     end = len(payload)
     at = 0
     events: list[Event] = []
+    number = row.number
+    tails = _tails(row.create_time)
+    time_ms = _milliseconds(row.create_time)
     try:
         while at < end:
             size, at = _read_varint(payload, at)
@@ -158,21 +181,49 @@ def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:
             size, at = _read_varint(payload, at + 1)
             # The message is the rest of its entry: cut out as it is, never encoded again.
             if at + size != entry_end or entry_end > end:
-                raise MalformedOutboxRow(row.number, f"event {len(events)} does not end where its length says")
+                raise MalformedOutboxRow(number, f"event {len(events)} does not end where its length says")
             value = payload[at:entry_end]
             at = entry_end
-            position = Position(journal_id, row.number, len(events))
-            if kind == _OUTBOX_ORDER_CREATED[0]:
-                events.append(_order_created(value, position))
-            elif kind == _OUTBOX_STOCK_CHANGED[0]:
-                events.append(_stock_changed(value, position))
+            position = Position(journal_id, number, len(events))
+            if kind == _KIND_ORDER_CREATED:
+                if value.startswith(_ORDER_ID) and value.endswith(tails.order):
+                    order_id = value[_ORDER_ID_AT:_ORDER_ID_END].decode("ascii")
+                    event_id = f"{order_id}/{FIRST_ORDER_VERSION}"
+                    events.append(
+                        Event(TOPIC_ORDER_CREATED, order_id, value, event_id, TYPE_ORDER_CREATED, time_ms, position)
+                    )
+                else:
+                    events.append(_order_created(value, position))
+            elif kind == _KIND_STOCK_CHANGED:
+                order_id_end = len(value) - len(tails.stock)
+                head = value[: order_id_end - _ORDER_ID_BYTES]
+                if head.endswith(_STOCK_ORDER_ID) and value.endswith(tails.stock):
+                    order_id = value[order_id_end - _ORDER_ID_BYTES : order_id_end].decode("ascii")
+                    sku = _sku_of(head)
+                    event_id = f"{order_id}/{FIRST_ORDER_VERSION}/{sku}"
+                    events.append(
+                        Event(TOPIC_STOCK_CHANGED, sku, value, event_id, TYPE_STOCK_CHANGED, time_ms, position)
+                    )
+                else:
+                    events.append(_stock_changed(value, position))
             else:
-                raise MalformedOutboxRow(row.number, f"event {len(events)} is of unknown kind {kind}")
-    except (IndexError, DecodeError) as error:
-        raise MalformedOutboxRow(row.number, f"event {len(events)} cannot be read: {error}") from error
+                raise MalformedOutboxRow(number, f"event {len(events)} is of unknown kind {kind}")
+    except (IndexError, UnicodeDecodeError, DecodeError) as error:
+        raise MalformedOutboxRow(number, f"event {len(events)} cannot be read: {error}") from error
     if len(events) != row.event_count:
-        raise MalformedOutboxRow(row.number, f"holds {len(events)} events instead of {row.event_count}")
+        raise MalformedOutboxRow(number, f"holds {len(events)} events instead of {row.event_count}")
     return events
+
+
+def _milliseconds(time: datetime) -> int:
+    return int(time.timestamp()) * 1000 + time.microsecond // 1000
+
+
+@lru_cache(maxsize=_CACHED_LINES)
+def _sku_of(stock_head: bytes) -> str:
+    """The SKU of a `StockChanged` of which this is what precedes the order id."""
+    sku: str = StockChanged.FromString(stock_head[: -len(_STOCK_ORDER_ID)]).sku
+    return sku
 
 
 def _read_varint(payload: bytes, at: int) -> tuple[int, int]:

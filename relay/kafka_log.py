@@ -14,7 +14,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 from sluice.cloud_events import HeaderWriter, UnreadableRecord, read_event
 from sluice.errors import LogUnreachable
 from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, partition_counts
-from sluice.seams.event_log import TOPIC_ORDER_CREATED, Event, LoggedEvent
+from sluice.seams.event_log import TOPIC_STOCK_CHANGED, Event, LoggedEvent
 from sluice.slots import slot_of, slot_of_sku
 
 POLL_S = 0.05
@@ -130,24 +130,18 @@ class KafkaPublisher:
             raise self._failure
         produce = self._producer.produce
         headers = self._headers.headers
+        partitions = self._partitions
         on_delivery = publication.reported
         enqueued = 0
         try:
             for event in events:
-                key = event.key
+                topic, key = event.topic, event.key
                 # Order ids never repeat; remembering their slots would push the SKUs out of the cache.
-                slot = slot_of(key) if event.topic == TOPIC_ORDER_CREATED else slot_of_sku(key)
-                partition = slot % self._partitions[event.topic]
+                slot = slot_of_sku(key) if topic == TOPIC_STOCK_CHANGED else slot_of(key)
+                partition = slot % partitions[topic]
                 while True:
                     try:
-                        produce(
-                            event.topic,
-                            event.value,
-                            key,
-                            partition,
-                            on_delivery=on_delivery,
-                            headers=headers(event, slot),
-                        )
+                        produce(topic, event.value, key, partition, on_delivery=on_delivery, headers=headers(event))
                         break
                     except BufferError:
                         await asyncio.sleep(QUEUE_FULL_PAUSE_S)
@@ -171,7 +165,13 @@ class KafkaPublisher:
 
     def _poll(self) -> None:
         while not self._closing:
-            self._producer.poll(POLL_S)
+            try:
+                self._producer.poll(POLL_S)
+            except KafkaException as error:
+                # How the client tells that it has given up for good: no delivery reports come after it.
+                with contextlib.suppress(RuntimeError):
+                    self._loop.call_soon_threadsafe(self._fail, str(error))
+                return
             if self._finished:
                 finished = self._finished.copy()
                 self._finished.clear()

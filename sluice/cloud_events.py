@@ -8,15 +8,13 @@ from datetime import UTC, datetime
 from uuid import UUID
 
 from sluice.seams.event_log import Event, Position
-from sluice.slots import SLOT_COUNT
 
 HeaderValue = str | bytes | None
 Headers = dict[str, HeaderValue] | list[tuple[str, HeaderValue]]
 """As the Kafka client takes and gives them; values that were read are bytes."""
 
-_SPEC_VERSION = ("ce_specversion", b"1.0")
-_CONTENT_TYPE = ("content-type", b"application/protobuf")
-_SLOTS = tuple(("sluice-slot", str(slot).encode()) for slot in range(SLOT_COUNT))
+_SPEC_VERSION: tuple[str, HeaderValue] = ("ce_specversion", b"1.0")
+_CONTENT_TYPE: tuple[str, HeaderValue] = ("content-type", b"application/protobuf")
 
 
 class UnreadableRecord(Exception):
@@ -24,39 +22,37 @@ class UnreadableRecord(Exception):
 
 
 class HeaderWriter:
-    """Makes headers; remembers the last journal and time, which rarely change from one event to the next."""
+    """Makes headers; remembers the last journal and what the last event of each type had in common with its row."""
 
     def __init__(self) -> None:
         self._journal: UUID | None = None
-        self._source = ("ce_source", b"")
+        self._source: tuple[str, HeaderValue] = ("ce_source", "")
         self._position_prefix = ""
         self._time_ms: int | None = None
-        self._time = ("ce_time", b"")
-        self._types: dict[str, tuple[str, bytes]] = {}
+        self._in_common: dict[str, Headers] = {}
 
-    def headers(self, event: Event, slot: int) -> list[tuple[str, HeaderValue]]:
-        journal, number, place = event.position
+    def headers(self, event: Event) -> list[tuple[str, HeaderValue]]:
+        _, _, _, event_id, event_type, time_ms, (journal, number, place) = event
+        if time_ms != self._time_ms or journal is not self._journal:
+            self._start_row(journal, time_ms)
+        in_common = self._in_common.get(event_type)
+        if in_common is None:
+            in_common = self._in_common[event_type] = [
+                _SPEC_VERSION,
+                self._source,
+                ("ce_type", event_type.encode()),
+                ("ce_time", _rfc3339(time_ms).encode()),
+                _CONTENT_TYPE,
+            ]
+        return [*in_common, ("ce_id", event_id), ("sluice-position", f"{self._position_prefix}{number}/{place}")]
+
+    def _start_row(self, journal: UUID, time_ms: int) -> None:
+        self._in_common.clear()
+        self._time_ms = time_ms
         if journal is not self._journal:
             self._journal = journal
             self._source = ("ce_source", f"/sluice/{journal}".encode())
             self._position_prefix = f"{journal}/"
-        if event.time_ms != self._time_ms:
-            self._time_ms = event.time_ms
-            self._time = ("ce_time", _rfc3339(event.time_ms).encode())
-        event_type = self._types.get(event.event_type)
-        if event_type is None:
-            event_type = self._types[event.event_type] = ("ce_type", event.event_type.encode())
-        return [
-            _SPEC_VERSION,
-            ("ce_id", event.event_id.encode()),
-            self._source,
-            event_type,
-            self._time,
-            ("ce_subject", event.key.encode()),
-            _CONTENT_TYPE,
-            ("sluice-position", f"{self._position_prefix}{number}/{place}".encode()),
-            _SLOTS[slot],
-        ]
 
 
 def read_event(topic: str, key: bytes | None, value: bytes | None, headers: Headers | None) -> Event:

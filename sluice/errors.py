@@ -13,6 +13,10 @@ class StoreUnreachable(Unreachable):
     """The stock store did not answer."""
 
 
+class LedgerMissing(Exception):
+    """The stock store answers, but there is no ledger of that name in it."""
+
+
 class KeeperUnreachable(Unreachable):
     """A stockd did not answer."""
 

@@ -68,12 +68,28 @@ class JournalSettings(CommonSettings):
 
 class CassandraSettings(CommonSettings):
     cassandra: str = Field("127.0.0.1:9042", description="contact points, host:port, comma separated")
-    keyspace: str = Field("sluice", pattern=r"^[a-z][a-z0-9_]{0,47}$", description="keyspace, made if it is not there")
+    keyspace: str = Field(
+        "sluice",
+        pattern=r"^[a-z][a-z0-9_]{0,47}$",
+        description="keyspace, made if it is not there; in Redis: what every key begins with",
+    )
     replication_factor: int = Field(1, ge=1, le=9, description="copies of each ledger row in the data centre")
     local_dc: str = Field("datacenter1", description="home data centre of the SKUs that this process serves")
 
 
-class GatewaySettings(JournalSettings, CassandraSettings):
+class StockStoreSettings(CassandraSettings):
+    """Where the ledger is. All processes of a cluster must be told the same."""
+
+    stock_store: Literal["cassandra", "redis"] = Field(
+        "cassandra", description="where the ledger is; the same for every process of a cluster"
+    )
+    redis_url: SecretStr = Field(
+        SecretStr("redis://127.0.0.1:6379/0"),
+        description="the ledger's Redis, if `stock_store` is `redis`: redis://[user:password@]host:port[/database]",
+    )
+
+
+class GatewaySettings(JournalSettings, StockStoreSettings):
     journal_connections: int = Field(
         3, ge=1, le=64, description="connections that commit at once; more than three bought nothing on two cores"
     )
@@ -98,7 +114,7 @@ class GatewaySettings(JournalSettings, CassandraSettings):
         return value
 
 
-class StockdSettings(JournalSettings, CassandraSettings):
+class StockdSettings(JournalSettings, StockStoreSettings):
     name: str = Field("stockd-0", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="stable name of this stock server")
     listen: HostPort = Field("127.0.0.1:7100", description="host:port of the internal gRPC service")
     reservation_grace_s: float = Field(

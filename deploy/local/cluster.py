@@ -11,7 +11,7 @@ from functools import partial
 from pathlib import Path
 from typing import NamedTuple
 
-from deploy.local import cassandra, kafka, packages, postgres, services, state
+from deploy.local import cassandra, kafka, packages, postgres, redis, services, state
 from deploy.local.layout import ClusterSpec, Endpoints, address, assign_ports, endpoints, listeners
 from deploy.local.ports import holder
 from deploy.local.processes import Identity, Process, is_alive, terminate
@@ -171,7 +171,7 @@ def down(directory: Path, *, purge: bool = False, say: Say = lambda _: None) -> 
         known = state.load(directory)
         if known is None:
             return
-        for roles in (("gateway",), ("stockd",), ("relay",), ("postgres", "kafka", "cassandra")):
+        for roles in (("gateway",), ("stockd",), ("relay",), ("postgres", "kafka", "cassandra", "redis")):
             _stop([record for record in known.records if record.role in roles], say)
         if purge:
             _purge(known.spec)
@@ -211,6 +211,11 @@ def _say_unusual(spec: ClusterSpec, ports: dict[str, int], kept: dict[str, int],
 def _check_same_size(wanted: ClusterSpec, known: ClusterSpec, *, running: bool) -> None:
     if running and wanted != known:
         raise SpecChangedError(f"another cluster is running in {known.directory}, take it down first: {known}")
+    if wanted.store != known.store:
+        raise SpecChangedError(
+            f"the ledger in {known.directory} is in {known.store}, not in {wanted.store};"
+            " delete it with `down --purge`, or use another directory"
+        )
     if wanted.nodes != known.nodes:
         raise SpecChangedError(
             f"the data in {known.directory} is that of {known.nodes} Cassandra node(s), not {wanted.nodes};"
@@ -227,7 +232,8 @@ def _stages(spec: ClusterSpec, ports: dict[str, int], programs: packages.Program
             [_postgres(spec, ports, programs)],
             [_kafka(spec, ports, programs)],
             # Before version 5.1 nodes must join one at a time.
-            [_cassandra(spec, ports, programs, index) for index in range(1, spec.nodes + 1)],
+            [_cassandra(spec, ports, programs, index) for index, _ in enumerate(spec.names("cassandra"), start=1)],
+            [_redis(spec, ports)] if spec.store == "redis" else [],
         ],
         # The first stockd makes the keyspace: Cassandra 5.0 does not take the same schema change twice at a time.
         [stockds[:1]],
@@ -263,6 +269,15 @@ def _cassandra(spec: ClusterSpec, ports: dict[str, int], programs: packages.Prog
     return _Member(node.name, "cassandra", node.contact_point, None, make)
 
 
+def _redis(spec: ClusterSpec, ports: dict[str, int]) -> _Member:
+    port = ports["redis"]
+
+    def make(log: Path) -> Process:
+        return redis.create(spec.directory / "redis", port, "always", packages.require_redis(), log)
+
+    return _Member("redis", "redis", redis.url(port), None, make)
+
+
 def _service(
     create: Callable[[ClusterSpec, dict[str, int], str, Path], Process],
     role: str,
@@ -294,7 +309,7 @@ def _start_stage(cluster: Cluster, stage: _Stage, started: list[Process], say: S
 
 def _wait_for_ring(cluster: Cluster) -> None:
     """Each of several Cassandra nodes must see the others, else the first write to a new keyspace is refused."""
-    if cluster.spec.nodes == 1:
+    if len(cluster.spec.names("cassandra")) <= 1:
         return
     for contact_point in cluster.endpoints.cassandra.split(","):
         host, port = contact_point.split(":")
@@ -343,7 +358,7 @@ def _stop(records: list[Record], say: Say) -> None:
 def _purge(spec: ClusterSpec) -> None:
     """Only what the cluster made: the directory may hold other files of the user."""
     postgres.remove(spec.directory / "postgres")
-    for name in ("postgres", "kafka", *spec.names("cassandra"), "logs"):
+    for name in ("postgres", "kafka", "redis", *spec.names("cassandra"), "logs"):
         shutil.rmtree(spec.directory / name, ignore_errors=True)
     state.remove(spec.directory)
     with suppress(OSError):

@@ -3,18 +3,20 @@
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import NamedTuple
+from typing import Literal, NamedTuple
 
-from deploy.local import cassandra, kafka, postgres
+from deploy.local import cassandra, kafka, postgres, redis
 from deploy.local.ports import LOOPBACK, PortHeldError, free_port, is_free, usual_or_free
 
 DEFAULT_DIRECTORY = Path(".sluice/cluster")
 # One node, or enough for a quorum that survives the loss of one.
 NODE_COUNTS = (1, 3)
+STORES = ("cassandra", "redis")
 
 _POSTGRES_PORT = 5432
 _KAFKA_PORT = 9092
 _CQL_PORT = 9042
+_REDIS_PORT = 6379
 _FIRST_GATEWAY_PORT = 50051
 _FIRST_STOCKD_PORT = 7101
 # Fixed first choices, so that a Prometheus configuration can name them.
@@ -23,9 +25,12 @@ _FIRST_METRICS_PORT = {"gateway": 9201, "stockd": 9301, "relay": 9401}
 
 @dataclass(frozen=True)
 class ClusterSpec:
-    """How large a cluster is and where its data and logs are. Cassandra's replication factor equals `nodes`."""
+    """How large a cluster is and where its data and logs are. Cassandra's replication factor equals `nodes`; with
+    `store` redis there is one Redis and no Cassandra, and `nodes` means nothing.
+    """
 
     directory: Path = DEFAULT_DIRECTORY
+    store: Literal["cassandra", "redis"] = "cassandra"
     nodes: int = 1
     stockds: int = 2
     gateways: int = 1
@@ -37,11 +42,15 @@ class ClusterSpec:
     def __post_init__(self) -> None:
         if self.nodes not in NODE_COUNTS:
             raise ValueError(f"nodes must be one of {NODE_COUNTS}, not {self.nodes}")
+        if self.store not in STORES:
+            raise ValueError(f"store must be one of {STORES}, not {self.store}")
         object.__setattr__(self, "directory", self.directory.absolute())
 
     def names(self, role: str) -> list[str]:
         """Names of the processes of `role`, in order."""
         if role == "cassandra":
+            if self.store != "cassandra":
+                return []
             return [f"cassandra-{index}" for index in range(1, self.nodes + 1)]
         count = {"stockd": self.stockds, "gateway": self.gateways, "relay": self.relays}[role]
         return [f"{role}-{index}" for index in range(count)]
@@ -58,14 +67,17 @@ class Listener(NamedTuple):
 
 
 def listeners(spec: ClusterSpec) -> list[Listener]:
-    nodes = tuple(zip(spec.names("cassandra"), cassandra.hosts(spec.nodes), strict=True))
     wanted = [
         Listener("postgres", _POSTGRES_PORT, (("postgres", LOOPBACK),)),
         Listener("kafka", _KAFKA_PORT, (("kafka", LOOPBACK),)),
         Listener("kafka-controller", None, (("kafka", LOOPBACK),), fixed=True),
-        Listener("cassandra", _CQL_PORT, nodes),
-        Listener("cassandra-storage", None, nodes, fixed=True),
     ]
+    if spec.store == "redis":
+        wanted.append(Listener("redis", _REDIS_PORT, (("redis", LOOPBACK),)))
+    else:
+        nodes = tuple(zip(spec.names("cassandra"), cassandra.hosts(spec.nodes), strict=True))
+        wanted.append(Listener("cassandra", _CQL_PORT, nodes))
+        wanted.append(Listener("cassandra-storage", None, nodes, fixed=True))
     for role, first in (("gateway", _FIRST_GATEWAY_PORT), ("stockd", _FIRST_STOCKD_PORT)):
         wanted += [Listener(name, first + i, ((name, LOOPBACK),)) for i, name in enumerate(spec.names(role))]
     for role, first in _FIRST_METRICS_PORT.items():
@@ -100,20 +112,24 @@ def assign_ports(spec: ClusterSpec, kept: Mapping[str, int], alive: Collection[s
 
 
 class Endpoints(NamedTuple):
-    """Where clients find the cluster; `cassandra` and `kafka` are comma-separated `host:port` lists."""
+    """Where clients find the cluster; `cassandra` and `kafka` are comma-separated `host:port` lists. Of `cassandra` and
+    `redis` the one that is not there is empty.
+    """
 
     gateways: list[str]
     postgres: str
     cassandra: str
     kafka: str
+    redis: str
 
 
 def endpoints(spec: ClusterSpec, ports: Mapping[str, int]) -> Endpoints:
     return Endpoints(
         gateways=[address(ports[name]) for name in spec.names("gateway")],
         postgres=postgres.url(ports["postgres"]),
-        cassandra=",".join(f"{host}:{ports['cassandra']}" for host in cassandra.hosts(spec.nodes)),
+        cassandra=",".join(f"{host}:{ports['cassandra']}" for host in cassandra.hosts(len(spec.names("cassandra")))),
         kafka=kafka.bootstrap(ports["kafka"]),
+        redis=redis.url(ports["redis"]) if spec.store == "redis" else "",
     )
 
 

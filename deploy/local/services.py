@@ -7,13 +7,15 @@ from collections.abc import Callable, Mapping
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
+from typing import Any
 
 import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
-from deploy.local.layout import ClusterSpec, address, endpoints
+from deploy.local.layout import ClusterSpec, Endpoints, address, endpoints
 from deploy.local.ports import LOOPBACK
 from deploy.local.processes import Command, NotAnsweringError, Process
+from sluice.settings import StockStoreSettings
 
 KEYSPACE = "sluice"
 # There is one broker.
@@ -53,6 +55,16 @@ def metrics_url(ports: Mapping[str, int], name: str) -> str:
     return f"http://{address(ports[f'{name}-metrics'])}/metrics"
 
 
+def stock_store(found: Endpoints) -> StockStoreSettings:
+    """The ledger of a running cluster, for those who look at it from outside."""
+    given: dict[str, Any] = {"keyspace": KEYSPACE}
+    if found.redis:
+        given |= {"stock_store": "redis", "redis_url": found.redis}
+    else:
+        given |= {"stock_store": "cassandra", "cassandra": found.cassandra}
+    return StockStoreSettings(**given)
+
+
 def serves(target: str) -> None:
     """The standard health service says SERVING for the whole server. Raises NotAnsweringError."""
     with grpc.insecure_channel(target) as channel:
@@ -84,12 +96,14 @@ def _common(spec: ClusterSpec, ports: Mapping[str, int], name: str) -> dict[str,
 
 def _stores(spec: ClusterSpec, ports: Mapping[str, int]) -> dict[str, str]:
     found = endpoints(spec, ports)
-    return {
+    settings = {
         "SLUICE_JOURNAL_URL": found.postgres,
-        "SLUICE_CASSANDRA": found.cassandra,
+        "SLUICE_STOCK_STORE": spec.store,
         "SLUICE_KEYSPACE": KEYSPACE,
-        "SLUICE_REPLICATION_FACTOR": str(spec.nodes),
     }
+    if spec.store == "redis":
+        return settings | {"SLUICE_REDIS_URL": found.redis}
+    return settings | {"SLUICE_CASSANDRA": found.cassandra, "SLUICE_REPLICATION_FACTOR": str(spec.nodes)}
 
 
 def _service(

@@ -10,6 +10,7 @@ from uuid import UUID
 
 from cassandra import ConsistencyLevel
 
+from sluice.errors import LedgerMissing
 from sluice.model import StockPolicy
 from sluice.seams.stock_store import (
     Applied,
@@ -94,12 +95,27 @@ class CassandraStore:
         try:
             creates = cassandra_schema.create_statements(keyspace, replication_factor, local_dc)
             await retry_until(deadline, partial(session.create, keyspace, cassandra_schema.TABLES, creates))
-            cql = (statement.format(keyspace=keyspace) for statement in _Statements())
-            statements = [await retry_until(deadline, partial(session.prepare, text)) for text in cql]
+            return cls(session, await _prepared(session, keyspace, deadline))
         except BaseException:
             await session.close()
             raise
-        return cls(session, _Statements(*statements))
+
+    @classmethod
+    async def open_standing(
+        cls, contact_points: str, keyspace: str, local_dc: str, *, open_limit_s: float = OPEN_LIMIT_S
+    ) -> Self:
+        """As `open` for who only looks: makes nothing. Raises LedgerMissing if keyspace or tables are not there."""
+        deadline = asyncio.get_running_loop().time() + open_limit_s
+        session = await retry_until(deadline, partial(connect, contact_points, local_dc, REQUEST_TIMEOUT_S))
+        try:
+            if not await retry_until(deadline, partial(session.stands, keyspace, cassandra_schema.TABLES)):
+                raise LedgerMissing(  # noqa: TRY301 - the session is closed for it like for any other
+                    f"Cassandra at {contact_points} has no ledger in a keyspace {keyspace}"
+                )
+            return cls(session, await _prepared(session, keyspace, deadline))
+        except BaseException:
+            await session.close()
+            raise
 
     async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
         row = _only_row(await self._session.write(self._statements.create.bind((sku, _policy_text(policy)))))
@@ -169,6 +185,11 @@ class CassandraStore:
         if seen.get("available") is None:
             return NoSuchSku()
         return Refused(seen["available"], None if seen["units"] is None else Row(seen["units"], seen["version"]))
+
+
+async def _prepared(session: CassandraSession, keyspace: str, deadline: float) -> _Statements:
+    cql = (statement.format(keyspace=keyspace) for statement in _Statements())
+    return _Statements(*[await retry_until(deadline, partial(session.prepare, text)) for text in cql])
 
 
 def _only_row(answer: Answer) -> dict[str, Any]:

@@ -95,6 +95,10 @@ class CassandraSession:
         """
         await asyncio.to_thread(self._create, keyspace, tables, statements)
 
+    async def stands(self, keyspace: str, tables: Sequence[str]) -> bool:
+        """Whether the keyspace has these tables. Raises StoreUnreachable."""
+        return await asyncio.to_thread(self._stands, keyspace, tables)
+
     async def prepare(self, cql: str) -> Any:
         """Raises StoreUnreachable."""
         try:
@@ -131,17 +135,23 @@ class CassandraSession:
         await asyncio.to_thread(self._cluster.shutdown)
 
     def _create(self, keyspace: str, tables: Sequence[str], statements: Sequence[str]) -> None:
+        if self._stands(keyspace, tables):
+            return
         try:
-            self._cluster.refresh_schema_metadata()
-            known = self._cluster.metadata.keyspaces.get(keyspace)
-            if known is not None and all(table in known.tables for table in tables):
-                return
             hosts = [host for host in self._cluster.metadata.all_hosts() if host.datacenter == self._local_dc]
             one_for_all = min((host for host in hosts if host.is_up), key=lambda host: host.endpoint, default=None)
             for statement in statements:
                 self._session.execute(statement, host=one_for_all, timeout=SCHEMA_TIMEOUT_S)
         except (NoHostAvailable, DriverException, ConnectionException, ErrorMessage) as error:
             raise StoreUnreachable(f"cannot make keyspace {keyspace}: {error}") from error
+
+    def _stands(self, keyspace: str, tables: Sequence[str]) -> bool:
+        try:
+            self._cluster.refresh_schema_metadata()
+        except (NoHostAvailable, DriverException, ConnectionException, ErrorMessage) as error:
+            raise StoreUnreachable(f"cannot look for keyspace {keyspace}: {error}") from error
+        known = self._cluster.metadata.keyspaces.get(keyspace)
+        return known is not None and all(table in known.tables for table in tables)
 
     # The next two run on the driver's threads, or here if the request ended at once.
 

@@ -141,10 +141,11 @@ def order(
     )
 
 
-async def create_skus(client: Client, skus: Sequence[str], units: int) -> None:
-    await asyncio.gather(
-        *(client.create_sku(stock_pb2.CreateSkuRequest(sku=sku, units=units), timeout=CALL_LIMIT_S) for sku in skus)
-    )
+async def create_skus(
+    client: Client, skus: Sequence[str], units: int, policy: str = "STOCK_POLICY_UNSPECIFIED"
+) -> None:
+    requests = [stock_pb2.CreateSkuRequest(sku=sku, units=units, policy=policy) for sku in skus]
+    await asyncio.gather(*(client.create_sku(request, timeout=CALL_LIMIT_S) for request in requests))
 
 
 async def place_all(clients: Sequence[Client], orders: Sequence[orders_pb2.PlaceOrderRequest]) -> list[Reply]:

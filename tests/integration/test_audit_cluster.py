@@ -115,3 +115,14 @@ async def test_a_moving_sale_gives_no_false_alarm_and_an_invented_event_is_named
     }
     await store.close()
     await journal.close()
+
+
+async def test_a_misspelt_keyspace_is_an_error_and_stays_missing(
+    journal_url: str, cassandra_contact_points: str, kafka_bootstrap: str
+) -> None:
+    await (await PostgresJournal.open(journal_url)).close()
+    misspelt = f"misspelt_{uuid4().hex[:8]}"
+    for _ in range(2):  # had the first look made it, the second would find it
+        result = await asyncio.to_thread(command, journal_url, cassandra_contact_points, misspelt, kafka_bootstrap)
+        assert result.exit_code == 2
+        assert misspelt in json.loads(result.stdout)["error"]

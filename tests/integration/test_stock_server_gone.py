@@ -44,6 +44,8 @@ WHOLE_WITHIN_S = PEER_DEAD_AFTER_S + 8.0
 UNITS = 40
 STRANDED = 15
 RESERVE_LIMIT_S = 10.0
+EXACT = "STOCK_POLICY_EXACT"
+"""What is stranded is then what these tests reserved, and nothing that was taken ahead."""
 
 
 @pytest.fixture(scope="module")
@@ -87,7 +89,7 @@ def skus() -> list[str]:
 async def test_what_a_killed_server_held_is_back_without_its_restart(
     started: Cluster, clients: list[Client], journal: PostgresJournal, keeper: RpcKeeper, victim: str, skus: list[str]
 ) -> None:
-    await create_skus(clients[0], skus, UNITS)
+    await create_skus(clients[0], skus, UNITS, EXACT)
     sold_before = await sell(clients, skus, 5)
     reservations = [await reserve(keeper, sku, STRANDED) for sku in skus]
     started.process(victim).kill()
@@ -112,7 +114,7 @@ async def test_what_a_killed_server_held_is_back_without_its_restart(
 async def test_a_frozen_server_is_taken_for_dead_and_can_sell_nothing_when_it_wakes(
     started: Cluster, clients: list[Client], journal: PostgresJournal, keeper: RpcKeeper, victim: str, skus: list[str]
 ) -> None:
-    await create_skus(clients[0], skus, UNITS)
+    await create_skus(clients[0], skus, UNITS, EXACT)
     sold_before = await sell(clients, skus, 5)
     held_skus, other_skus = skus[:3], skus[3:]
     held = [await reserve(keeper, sku, STRANDED) for sku in held_skus]

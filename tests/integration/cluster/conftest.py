@@ -16,7 +16,7 @@ from commands.audit import cluster_parts
 from deploy.local import cluster
 from deploy.local.cluster import Cluster
 from deploy.local.layout import ClusterSpec
-from deploy.local.services import KEYSPACE
+from deploy.local.services import stock_store
 from tests.integration.buying import Client, connected, until
 from tests.servers import server_directory
 
@@ -74,7 +74,7 @@ def name() -> str:
 async def audit_whole(running: Cluster) -> AuditReport:
     """The audit once the relay has caught up: what it finds missing on the log is missing."""
     found = running.endpoints
-    async with cluster_parts(found.postgres, found.cassandra, KEYSPACE, found.kafka) as parts:
+    async with cluster_parts(found.postgres, stock_store(found), found.kafka) as parts:
 
         async def caught_up() -> bool:
             return (await parts.journal.backlog()).rows == 0

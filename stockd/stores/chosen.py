@@ -1,0 +1,33 @@
+"""The stock store that the settings name. Only its own driver is loaded: that takes a while, and one is enough."""
+
+from sluice.seams.stock_store import StockStore
+from sluice.settings import StockStoreSettings
+
+
+async def open_store(settings: StockStoreSettings) -> StockStore:
+    """Makes what is not there yet. Raises StoreUnreachable after a minute, ValueError for a wrong Redis URL."""
+    if settings.stock_store == "redis":
+        return await _open_redis(settings)
+    from stockd.stores.cassandra import CassandraStore  # noqa: PLC0415
+
+    return await CassandraStore.open(
+        settings.cassandra, settings.keyspace, settings.replication_factor, settings.local_dc
+    )
+
+
+async def open_standing_store(settings: StockStoreSettings) -> StockStore:
+    """As `open_store` for who only looks: makes nothing. Raises LedgerMissing too.
+
+    Keys in Redis need no schema: there a misspelt name shows as a ledger without SKUs.
+    """
+    if settings.stock_store == "redis":
+        return await _open_redis(settings)
+    from stockd.stores.cassandra import CassandraStore  # noqa: PLC0415
+
+    return await CassandraStore.open_standing(settings.cassandra, settings.keyspace, settings.local_dc)
+
+
+async def _open_redis(settings: StockStoreSettings) -> StockStore:
+    from stockd.stores.redis import RedisStore  # noqa: PLC0415
+
+    return await RedisStore.open(settings.redis_url.get_secret_value(), settings.keyspace)
