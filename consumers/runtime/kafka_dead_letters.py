@@ -18,7 +18,6 @@ from sluice.cloud_events import HeaderValue, HeaderWriter, UnreadableRecord, rea
 from sluice.errors import LogUnreachable
 from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, list_topics, make_topics
 from sluice.seams.event_log import LoggedEvent
-from sluice.slots import slot_of
 
 SUFFIX = ".dlq"
 PARTITION = 0
@@ -122,7 +121,7 @@ class KafkaDeadLetters:
         else:
             event = record.event
             key, value, topic = event.key.encode(), event.value, event.topic
-            named = self._headers.headers(event, slot_of(event.key))
+            named = self._headers.headers(event)
         named += [
             ("dlq.topic", topic.encode()),
             ("dlq.partition", str(record.partition).encode()),

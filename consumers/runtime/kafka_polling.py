@@ -116,12 +116,15 @@ class KafkaPolling:
         polling = asyncio.create_task(asyncio.to_thread(self._poll, drain_limit_s))
         watching = asyncio.create_task(stopping.wait())
         try:
-            await asyncio.wait([polling, watching], return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait([polling, watching, *self._lanes.tasks], return_when=asyncio.FIRST_COMPLETED)
         finally:
             self._stopping.set()
             self._room.set()
             watching.cancel()
         await polling
+        for lane in self._lanes.tasks:
+            if lane.done():
+                lane.result()
 
     # Everything below runs in the polling thread, unless it says otherwise.
 

@@ -117,8 +117,8 @@ class Lanes:
         return sum(progress.in_flight for progress in list(self._progress.values()))
 
     @property
-    def failed(self) -> Sequence[asyncio.Task[None]]:
-        """The lanes' tasks: they end only with a defect."""
+    def tasks(self) -> Sequence[asyncio.Task[None]]:
+        """They end only with a defect."""
         return self._tasks
 
     # Partitions come and go.
