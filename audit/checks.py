@@ -11,15 +11,31 @@ from typing import NamedTuple
 from uuid import UUID
 
 from journal.protocol import IncarnationRow
-from sluice._gen.events.v1.events_pb2 import OrderCreated, StockChanged
-from sluice.model import Order, OrderState
-from sluice.seams.event_log import TOPIC_ORDER_CREATED, Event, Position
+from sluice._gen.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderCreated, OrderValidated, StockChanged
+from sluice.model import HOLDS_UNITS, Order, OrderState
+from sluice.seams.event_log import (
+    TOPIC_ORDER_CANCELLED,
+    TOPIC_ORDER_CONFIRMED,
+    TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_VALIDATED,
+    TOPIC_STOCK_CHANGED,
+    Event,
+    Position,
+)
 from sluice.seams.stock_store import Ledger
 
 UnitsBySku = Mapping[str, int]
 
-STATES_THAT_HOLD_UNITS = frozenset({OrderState.CREATED, OrderState.VALIDATED, OrderState.CONFIRMED, OrderState.HELD})
-"""The others never had units, or have given them back by a spend of negative units."""
+STATE_EVENTS: Mapping[str, type[OrderValidated | OrderConfirmed | OrderCancelled]] = {
+    TOPIC_ORDER_VALIDATED: OrderValidated,
+    TOPIC_ORDER_CONFIRMED: OrderConfirmed,
+    TOPIC_ORDER_CANCELLED: OrderCancelled,
+}
+STATES_TOLD = {
+    TOPIC_ORDER_VALIDATED: frozenset({OrderState.VALIDATED}),
+    TOPIC_ORDER_CONFIRMED: frozenset({OrderState.CONFIRMED}),
+    TOPIC_ORDER_CANCELLED: frozenset({OrderState.CANCELLED, OrderState.EXPIRED}),
+}
 
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MILLISECOND = timedelta(milliseconds=1)
@@ -46,7 +62,9 @@ class HeldUnits(NamedTuple):
 
 
 def check_ledger(ledger: Ledger, spends: Mapping[UUID, UnitsBySku]) -> list[Finding]:
-    """I1 and I2 of one SKU. `spends` must have been read before the ledger: units are taken before they are sold."""
+    """I1 and I2 of one SKU. `spends` are the lesser of those read before and after the ledger: units are taken before
+    they are sold, and come back before they are given back.
+    """
     findings = []
     sku = ledger.sku
     restocked = sum(ledger.restocks.values())
@@ -74,8 +92,10 @@ def held_units(
 ) -> list[HeldUnits]:
     """What is taken and not sold. `spends` must have been read after the ledger, or units just sold would show."""
     held = []
-    for incarnation, row in ledger.held.items():
-        units = row.units - spends.get(incarnation, {}).get(ledger.sku, 0)
+    # Units of orders that were cancelled may have come back to one that never took any, and so has no row.
+    for incarnation in ledger.held.keys() | {each for each, of_it in spends.items() if of_it.get(ledger.sku, 0) < 0}:
+        row = ledger.held.get(incarnation)
+        units = (row.units if row else 0) - spends.get(incarnation, {}).get(ledger.sku, 0)
         if units > 0:
             known = incarnations.get(incarnation)
             held.append(
@@ -110,19 +130,36 @@ def check_spends(ordered: UnitsBySku, before: UnitsBySku, after: UnitsBySku) -> 
 
 
 class _Expected:
-    """What the log must hold of one order; about 350 bytes, which is what an audit needs for each order."""
+    """What the log must hold of one order; about 370 bytes, which is what an audit needs for each order."""
 
-    __slots__ = ("created", "found", "lines", "waiting")
+    __slots__ = ("created", "found", "lines", "returned", "state", "version", "waiting")
 
-    def __init__(self, created: int, lines: tuple[int, ...]) -> None:
-        self.created = created
-        self.lines = lines
-        self.found = 0  # bit 0: order-created is on the log; bit 1 + i: the stock-changed of line i
+    def __init__(self, order: Order) -> None:
+        created_ms, updated_ms = _milliseconds(order.create_time), _milliseconds(order.update_time)
+        self.created = hash((order.customer_id, order.lines, created_ms))
+        self.lines = tuple(hash((sku, -quantity, 1, created_ms)) for sku, quantity in order.lines)
+        self.state = order.state
+        self.version = order.version
+        self.returned: tuple[int, ...] = ()
+        if order.state not in HOLDS_UNITS:
+            self.returned = tuple(hash((sku, quantity, order.version, updated_ms)) for sku, quantity in order.lines)
+        # Bit 0: order-created is on the log. Then a bit for each line's stock-changed, one for each further version's
+        # change of state, and one for each line's stock-changed of units that came back.
+        self.found = 0
         self.waiting = 0  # the same bits for the outbox
+
+    def bit_of_line(self, line: int) -> int:
+        return 2 << line
+
+    def bit_of_version(self, version: int) -> int:
+        return 2 << len(self.lines) + version - 2
+
+    def bit_of_return(self, line: int) -> int:
+        return 2 << len(self.lines) + self.version - 1 + line
 
 
 class OrderEvents:
-    """I3, I4, I6 and the log's order, over streams: first every order, then the outbox's rows, then the log.
+    """I3, I4, I6, I7 and the log's order, over streams: first every order, then the outbox's rows, then the log.
 
     In that order nothing is missed: an order's events are in the outbox until they are on the log.
     """
@@ -143,15 +180,11 @@ class OrderEvents:
             self._find("I3", order.order_id, "stands twice, or orders came in no order")
         self._last_id = order.order_id
         self.orders += 1
-        if order.state in STATES_THAT_HOLD_UNITS:
+        if order.state in HOLDS_UNITS:
             for sku, quantity in order.lines:
                 self.units_by_sku[sku] = self.units_by_sku.get(sku, 0) + quantity
         if order.state not in (OrderState.PENDING, OrderState.REJECTED):
-            time_ms = (order.create_time - _EPOCH) // _MILLISECOND
-            self._expected[UUID(order.order_id).bytes] = _Expected(
-                hash((order.customer_id, order.lines, time_ms)),
-                tuple(hash((sku, quantity, time_ms)) for sku, quantity in order.lines),
-            )
+            self._expected[UUID(order.order_id).bytes] = _Expected(order)
 
     def waiting(self, event: Event) -> None:
         """An event of the outbox."""
@@ -188,39 +221,71 @@ class OrderEvents:
         yield from self._findings
         for order_id, expected in self._expected.items():
             there = expected.found | expected.waiting
-            missing = [line for line in range(len(expected.lines)) if not there >> line + 1 & 1]
+            subject = str(UUID(bytes=order_id))
             if not there & 1:
-                yield Finding("I4", str(UUID(bytes=order_id)), "its order-created is neither on the log nor waiting")
-            if missing:
-                yield Finding(
-                    "I6",
-                    str(UUID(bytes=order_id)),
-                    f"{len(missing)} of its {len(expected.lines)} lines have no stock-changed",
-                )
+                yield Finding("I4", subject, "its order-created is neither on the log nor waiting")
+            for version in range(2, expected.version + 1):
+                if not there & expected.bit_of_version(version):
+                    yield Finding("I4", subject, f"no event tells how it came to version {version}")
+            lines = range(len(expected.lines))
+            if missing := [line for line in lines if not there & expected.bit_of_line(line)]:
+                yield Finding("I6", subject, f"{len(missing)} of its {len(lines)} lines have no stock-changed")
+            lines = range(len(expected.returned))
+            if missing := [line for line in lines if not there & expected.bit_of_return(line)]:
+                yield Finding("I6", subject, f"no stock-changed tells that {len(missing)} of its lines came back")
 
     def _match(self, event: Event) -> tuple[_Expected, int] | None:
-        """The order that the event tells of, and the bit of what it tells; None and a finding if it tells wrong."""
-        if event.topic == TOPIC_ORDER_CREATED:
-            created = OrderCreated.FromString(event.value)
-            lines = tuple((line.sku, line.quantity) for line in created.lines)
-            return self._match_content(event, created.order_id, hash((created.customer_id, lines, event.time_ms)))
-        changed = StockChanged.FromString(event.value)
-        return self._match_content(event, changed.order_id, hash((changed.sku, -changed.delta, event.time_ms)))
+        """The order that the event tells of, and the bit of what it tells; None and a finding if it tells wrong. None
+        alone if it tells what has become of the order since it was read.
+        """
+        match event.topic:
+            case topic if topic == TOPIC_ORDER_CREATED:
+                return self._match_created(event, OrderCreated.FromString(event.value))
+            case topic if topic == TOPIC_STOCK_CHANGED:
+                return self._match_stock(event, StockChanged.FromString(event.value))
+            case topic:
+                return self._match_state(event, STATE_EVENTS[topic].FromString(event.value))
 
-    def _match_content(self, event: Event, order_id: str, content: int) -> tuple[_Expected, int] | None:
+    def _match_created(self, event: Event, created: OrderCreated) -> tuple[_Expected, int] | None:
+        expected = self._expected_of(created.order_id, event)
+        if expected is None:
+            return None
+        lines = tuple((line.sku, line.quantity) for line in created.lines)
+        if hash((created.customer_id, lines, event.time_ms)) == expected.created:
+            return expected, 1
+        self._find("I6", created.order_id, f"event {event.event_id} does not say what the order says")
+        return None
+
+    def _match_stock(self, event: Event, changed: StockChanged) -> tuple[_Expected, int] | None:
+        expected = self._expected_of(changed.order_id, event)
+        if expected is None or changed.order_version > expected.version:
+            return None
+        content = hash((changed.sku, changed.delta, changed.order_version, event.time_ms))
+        if content in expected.lines:
+            return expected, expected.bit_of_line(expected.lines.index(content))
+        if content in expected.returned:
+            return expected, expected.bit_of_return(expected.returned.index(content))
+        self._find("I6", changed.order_id, f"event {event.event_id} is of no line of the order")
+        return None
+
+    def _match_state(
+        self, event: Event, moved: OrderValidated | OrderConfirmed | OrderCancelled
+    ) -> tuple[_Expected, int] | None:
+        expected = self._expected_of(moved.order_id, event)
+        if expected is None or moved.version > expected.version:
+            return None
+        last = moved.version == expected.version
+        ended = event.topic == TOPIC_ORDER_CANCELLED
+        if moved.version < 2 or (expected.state not in STATES_TOLD[event.topic] if last else ended):
+            self._find("I7", moved.order_id, f"event {event.event_id} says {event.topic}: the order has come elsewhere")
+            return None
+        return expected, expected.bit_of_version(moved.version)
+
+    def _expected_of(self, order_id: str, event: Event) -> _Expected | None:
         expected = self._expected.get(UUID(order_id).bytes)
         if expected is None:
             self._without_order[order_id] = event.event_id
-            return None
-        if event.topic == TOPIC_ORDER_CREATED:
-            if content == expected.created:
-                return expected, 1
-            self._find("I6", order_id, f"event {event.event_id} does not say what the order says")
-        elif content in expected.lines:
-            return expected, 2 << expected.lines.index(content)
-        else:
-            self._find("I6", order_id, f"event {event.event_id} is of no line of the order")
-        return None
+        return expected
 
     def _find(self, invariant: str, subject: str, message: str) -> None:
         self._findings.append(Finding(invariant, subject, message))
@@ -233,6 +298,10 @@ def check_orders_exist(events_by_order: Mapping[str, str], existing: AbstractSet
         for order_id, event_id in events_by_order.items()
         if order_id not in existing
     ]
+
+
+def _milliseconds(time: datetime) -> int:
+    return (time - _EPOCH) // _MILLISECOND
 
 
 def _shown(position: Position | None) -> str:

@@ -18,10 +18,23 @@ from audit.checks import (
 )
 from journal.events import MalformedOutboxRow, decode_events
 from journal.protocol import Journal
-from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, EventLog
+from sluice.seams.event_log import (
+    TOPIC_ORDER_CANCELLED,
+    TOPIC_ORDER_CONFIRMED,
+    TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_VALIDATED,
+    TOPIC_STOCK_CHANGED,
+    EventLog,
+)
 from sluice.seams.stock_store import Consistency, Ledger, StockStore
 
-TOPICS = (TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED)
+TOPICS = (
+    TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_VALIDATED,
+    TOPIC_ORDER_CONFIRMED,
+    TOPIC_ORDER_CANCELLED,
+    TOPIC_STOCK_CHANGED,
+)
 
 SKUS_PER_PAGE = 500
 LEDGERS_AT_ONCE = 16
@@ -46,7 +59,7 @@ class AuditReport(NamedTuple):
 
 
 async def run_audit(journal: Journal, store: StockStore, log: EventLog) -> AuditReport:
-    """Checks I1 to I4 and I6. The system may go on selling meanwhile; what it is just selling is then checked less
+    """Checks I1 to I4, I6 and I7. The system may go on selling meanwhile; what it is just selling is then checked less
     sharply. Events of other journals on the same log are left out.
 
     Raises JournalUnreachable, StoreUnreachable, LogUnreachable, and what the log raises for a record it cannot read.
@@ -54,8 +67,6 @@ async def run_audit(journal: Journal, store: StockStore, log: EventLog) -> Audit
     findings: list[Finding] = []
     before = await journal.all_spends()
     ledgers = [ledger async for ledger in _ledgers(store)]
-    for ledger in ledgers:
-        findings += check_ledger(ledger, before)
     findings += check_sold_is_created(before, frozenset(ledger.sku for ledger in ledgers))
 
     events = OrderEvents()
@@ -63,6 +74,9 @@ async def run_audit(journal: Journal, store: StockStore, log: EventLog) -> Audit
         for order in orders:
             events.order(order)
     after = await journal.all_spends()
+    least = _least(before, after)
+    for ledger in ledgers:
+        findings += check_ledger(ledger, least)
     incarnations = {row.incarnation: row for row in await journal.incarnations()}
     held = [units for ledger in ledgers for units in held_units(ledger, after, incarnations)]
     findings += check_spends(events.units_by_sku, _by_sku(before), _by_sku(after))
@@ -114,6 +128,15 @@ async def _ledgers(store: StockStore) -> AsyncIterator[Ledger]:
         if page.next_after is None:
             return
         after = page.next_after
+
+
+def _least(before: Mapping[UUID, UnitsBySku], after: Mapping[UUID, UnitsBySku]) -> dict[UUID, UnitsBySku]:
+    return {
+        incarnation: {
+            sku: min(before.get(incarnation, {}).get(sku, 0), units) for sku, units in after[incarnation].items()
+        }
+        for incarnation in after
+    }
 
 
 def _by_sku(spends: Mapping[UUID, UnitsBySku]) -> dict[str, int]:

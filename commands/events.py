@@ -17,15 +17,32 @@ from journal.embedded_log import EmbeddedLog
 from journal.events import MalformedOutboxRow
 from journal.migration import DatabaseTooNew, DatabaseTooOld
 from journal.sqlite import SqliteJournal
-from sluice._gen.events.v1.events_pb2 import OrderCreated, StockChanged
+from sluice._gen.events.v1.events_pb2 import (
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    OrderValidated,
+    StockChanged,
+)
 from sluice.cloud_events import UnreadableRecord
 from sluice.errors import Unreachable
 from sluice.kafka_topics import UnusableTopic
-from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, EventLog, LoggedEvent
+from sluice.seams.event_log import (
+    TOPIC_ORDER_CANCELLED,
+    TOPIC_ORDER_CONFIRMED,
+    TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_VALIDATED,
+    TOPIC_STOCK_CHANGED,
+    EventLog,
+    LoggedEvent,
+)
 from sluice.sqlite_file import SqliteFile
 
-MESSAGES: dict[str, type[OrderCreated | StockChanged]] = {
+MESSAGES: dict[str, type[OrderCreated | OrderValidated | OrderConfirmed | OrderCancelled | StockChanged]] = {
     TOPIC_ORDER_CREATED: OrderCreated,
+    TOPIC_ORDER_VALIDATED: OrderValidated,
+    TOPIC_ORDER_CONFIRMED: OrderConfirmed,
+    TOPIC_ORDER_CANCELLED: OrderCancelled,
     TOPIC_STOCK_CHANGED: StockChanged,
 }
 
@@ -53,7 +70,7 @@ def events() -> None:
 
 @app.command()
 def tail(
-    topic: Annotated[str | None, typer.Argument(help=f"{' or '.join(MESSAGES)}; both if not given")] = None,
+    topic: Annotated[str | None, typer.Argument(help=f"{', '.join(MESSAGES)}; all if not given")] = None,
     *,
     data_dir: Annotated[Path, typer.Option(help="the embedded gateway's data; it may be running")] = Path(".sluice"),
     kafka: Annotated[str | None, typer.Option(help="a cluster's Kafka, host:port, instead of --data-dir")] = None,
@@ -150,17 +167,28 @@ def as_text_line(entry: LoggedEvent) -> str:
     """Columns: time, topic, partition/offset, key, what happened."""
     event = entry.event
     where = f"{entry.partition}/{entry.offset}"
-    return f"{_time(event.time_ms)}  {event.topic:13}  {where:>8}  {event.key:36}  {_what(entry)}"
+    return f"{_time(event.time_ms)}  {event.topic:15}  {where:>8}  {event.key:36}  {_what(entry)}"
 
 
 def _what(entry: LoggedEvent) -> str:
-    event = entry.event
-    if event.topic == TOPIC_ORDER_CREATED:
-        created = OrderCreated.FromString(event.value)
-        lines = ", ".join(f"{line.quantity} x {line.sku}" for line in created.lines)
-        return f"{created.customer_id}: {lines}"
-    changed = StockChanged.FromString(event.value)
-    return f"{changed.delta:+d}  order {changed.order_id}"
+    message = MESSAGES[entry.event.topic].FromString(entry.event.value)
+    match message:
+        case OrderCreated():
+            held = f", held until {_time(message.hold_end_time.ToMilliseconds())}" if message.HasField(_HOLD) else ""
+            return f"{message.customer_id}: {_lines(message)}{held}"
+        case OrderCancelled():
+            return f"{message.customer_id}: {_lines(message)} back, {message.reason or 'no reason given'}"
+        case OrderValidated() | OrderConfirmed():
+            return message.customer_id
+        case StockChanged():
+            return f"{message.delta:+d}  order {message.order_id}"
+
+
+_HOLD = "hold_end_time"
+
+
+def _lines(message: OrderCreated | OrderCancelled) -> str:
+    return ", ".join(f"{line.quantity} x {line.sku}" for line in message.lines)
 
 
 def _time(time_ms: int) -> str:

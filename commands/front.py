@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from commands.process import until_stopped
 from gateway import order_service, stock_service
+from gateway.changing import CANCEL, CONFIRM, Changing
 from gateway.committing import Committing
 from gateway.keepers import Keepers
 from gateway.metrics import GatewayMetrics
@@ -21,6 +22,7 @@ from gateway.order_service import OrderService
 from gateway.placing import Placing
 from gateway.stock_service import StockService
 from journal.protocol import Journal
+from orders.expiring import keep_expiring
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.reachability import Reachability
@@ -96,7 +98,13 @@ async def serve_front(
         max_orders_in_flight=max_orders_in_flight,
         metrics=gateway_metrics,
     )
-    orders = OrderService(placing, journal, max_batches_in_flight=max_batches_in_flight, metrics=gateway_metrics)
+    confirming, cancelling = (
+        Changing(change, journal, links, journal_reach, now=utc_now, metrics=gateway_metrics)
+        for change in (CONFIRM, CANCEL)
+    )
+    orders = OrderService(
+        placing, confirming, cancelling, journal, max_batches_in_flight=max_batches_in_flight, metrics=gateway_metrics
+    )
     stock = StockService(store, journal, now=utc_now)
     metrics.gauge(registry, "sluice_gateway_orders_in_flight", "orders being decided", lambda: placing.orders_in_flight)
     for reach in order_needs:
@@ -115,6 +123,7 @@ async def serve_front(
             health.publish(),
             measure_loop_lag(registry),
             links.watch(),
+            keep_expiring(journal, links, utc_now, gateway_metrics.holds_expired.inc),
             *watches,
             *(work() for work in background),
         )
@@ -126,6 +135,8 @@ async def serve_front(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_limit_s):
                 await placing.idle()
+                await confirming.idle()
+                await cancelling.idle()
         links.close()
 
 

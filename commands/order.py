@@ -1,5 +1,6 @@
 """`sluice order …`: place orders and look at them."""
 
+from datetime import timedelta
 from typing import Annotated
 
 import typer
@@ -18,6 +19,7 @@ def place(
     lines: Annotated[list[str], typer.Argument(help="SKU or SKU=quantity, one or more")],
     customer: Annotated[str, typer.Option(help="who buys")] = "cli",
     order_id: Annotated[str, typer.Option(help="UUID of the order; give the same one to repeat safely")] = "",
+    hold_s: Annotated[float, typer.Option("--hold", help="seconds to hold the units until `confirm`; 0: sell")] = 0,
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     as_json: AsJson = False,
 ) -> None:
@@ -25,6 +27,8 @@ def place(
     request = orders_pb2.PlaceOrderRequest(
         order_id=order_id or new_order_id(), customer_id=customer, lines=[_line(text) for text in lines]
     )
+    if hold_s:
+        request.hold.FromTimedelta(timedelta(seconds=hold_s))
     show(call(endpoint, SERVICE + "PlaceOrder", request, orders_pb2.PlaceOrderResponse), as_json=as_json)
 
 
@@ -33,6 +37,20 @@ def get(order_id: str, endpoint: Endpoint = DEFAULT_ENDPOINT, as_json: AsJson = 
     """One order."""
     request = orders_pb2.GetOrderRequest(order_id=order_id)
     show(call(endpoint, SERVICE + "GetOrder", request, orders_pb2.GetOrderResponse), as_json=as_json)
+
+
+@app.command()
+def confirm(order_id: str, endpoint: Endpoint = DEFAULT_ENDPOINT, as_json: AsJson = False) -> None:
+    """Makes a held order final. Repeating is harmless."""
+    request = orders_pb2.ConfirmOrderRequest(order_id=order_id)
+    show(call(endpoint, SERVICE + "ConfirmOrder", request, orders_pb2.ConfirmOrderResponse), as_json=as_json)
+
+
+@app.command()
+def cancel(order_id: str, endpoint: Endpoint = DEFAULT_ENDPOINT, as_json: AsJson = False) -> None:
+    """Ends an order and gives its units back. Repeating is harmless."""
+    request = orders_pb2.CancelOrderRequest(order_id=order_id)
+    show(call(endpoint, SERVICE + "CancelOrder", request, orders_pb2.CancelOrderResponse), as_json=as_json)
 
 
 @app.command(name="list")

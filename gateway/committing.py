@@ -7,12 +7,13 @@ taken out and the rest is committed again; each round has less to commit, so it 
 import asyncio
 from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
+from operator import attrgetter
 from typing import NamedTuple
 
 import structlog
 
 from gateway.keepers import KeeperLink
-from gateway.outcomes import RETRY_WHEN_AWAY_S, Outcome, Reason, Refused, newly_accepted, replayed
+from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Outcome, Reason, Refused, newly_accepted, newly_held, replayed
 from journal.events import encode_order_events
 from journal.protocol import (
     Batch,
@@ -95,6 +96,14 @@ class Placement:
             self._outcomes.update(dict.fromkeys([order.order_id for order in self.undecided], outcome))
         self.undecided = []
 
+    def decide_committed(self, accepted: Accepted, held: Accepted) -> None:
+        if not any(map(_hold_of, self.undecided)):
+            self.decide_all(accepted)
+            return
+        for order in self.undecided:
+            self._outcomes[order.order_id] = accepted if order.hold is None else held
+        self.undecided = []
+
     def decide_existing(self, existing: Mapping[str, Order]) -> None:
         """Orders that stand already are answered by what stands, and nothing of this batch is sold to them."""
         rest = []
@@ -109,6 +118,9 @@ class Placement:
     def finish(self) -> None:
         if not self.done.done():
             self.done.set_result(None)
+
+
+_hold_of = attrgetter("hold")
 
 
 def answer_for_existing(order: NewOrder, stored: Order) -> Outcome:
@@ -182,9 +194,9 @@ class Committing:
         batch = Batch(orders, [spend for group in spends for spend in group], events, event_count, now)
         match await self._commit_until_known(batch):
             case Committed():
-                accepted = newly_accepted(now)
+                accepted, held = newly_accepted(now), newly_held(now)
                 for placement, group in zip(placements, spends, strict=True):
-                    placement.decide_all(accepted)
+                    placement.decide_committed(accepted, held)
                     for grant, spend in zip(placement.grants, group, strict=True):
                         grant.link.settle(Settlement(*grant.key, spend.units))
                     placement.finish()

@@ -1,6 +1,6 @@
 """A `StockKeeper` over gRPC."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from uuid import UUID
 
 import grpc
@@ -23,6 +23,11 @@ class RpcKeeper:
             request_serializer=stock_pb2.ReserveRequest.SerializeToString,
             response_deserializer=stock_pb2.ReserveResponse.FromString,
         )
+        self._reserve_return = self._channel.unary_unary(
+            _SERVICE + "ReserveReturn",
+            request_serializer=stock_pb2.ReserveReturnRequest.SerializeToString,
+            response_deserializer=stock_pb2.ReserveReturnResponse.FromString,
+        )
         self._settle = self._channel.unary_unary(
             _SERVICE + "Settle",
             request_serializer=stock_pb2.SettleRequest.SerializeToString,
@@ -44,6 +49,14 @@ class RpcKeeper:
         return Reservation(
             UUID(bytes=response.incarnation), response.seq, response.verdicts, response.blamed_sku_indexes
         )
+
+    async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
+        request = stock_pb2.ReserveReturnRequest(skus=units.keys(), units=units.values())
+        try:
+            response = await self._reserve_return(request, timeout=timeout_s)
+        except grpc.aio.AioRpcError as error:
+            raise KeeperUnreachable(f"ReserveReturn: {error.code().name}: {error.details()}") from error
+        return UUID(bytes=response.incarnation), response.seq
 
     async def settle(self, settlements: Sequence[Settlement], timeout_s: float) -> None:
         request = stock_pb2.SettleRequest(settlements=[_settlement_message(settlement) for settlement in settlements])

@@ -7,6 +7,7 @@ Being wrong costs speed, never correctness.
 import asyncio
 from collections.abc import Mapping, Sequence
 from functools import lru_cache
+from uuid import UUID
 
 import structlog
 
@@ -63,6 +64,16 @@ class KeeperLink:
             raise
         finally:
             self._reserving.discard(task)
+
+    async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
+        """Raises KeeperUnreachable."""
+        if self.away:
+            raise KeeperUnreachable(f"{self.name} is away")
+        try:
+            return await self._keeper.reserve_return(units, timeout_s)
+        except KeeperUnreachable as error:
+            self.mark_away(str(error))
+            raise
 
     def settle(self, settlement: Settlement) -> None:
         """Tells the server soon: with the next `Reserve` if one leaves within SETTLE_DELAY_S, else by itself."""

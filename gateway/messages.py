@@ -7,7 +7,7 @@ from functools import lru_cache
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.outcomes import FINAL_REASONS, Accepted, Outcome, Reason, Refused
+from gateway.outcomes import FINAL_REASONS, Accepted, Outcome, Reason, Refused, replayed
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.model import NewOrder, Order
 from sluice.rpc.failure import RpcFailure
@@ -17,6 +17,8 @@ _CODES = {
     Reason.SKU_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Reason.INVALID_ORDER: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.ORDER_ID_REUSED: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.ORDER_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
+    Reason.ORDER_STATE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.OVERLOADED: grpc.StatusCode.UNAVAILABLE,
     Reason.STOCK_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.JOURNAL_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
@@ -29,6 +31,8 @@ _TEXTS = {
     Reason.SKU_NOT_FOUND: "there is no SKU {}",
     Reason.INVALID_ORDER: "{}",
     Reason.ORDER_ID_REUSED: "order {} stands with other content",
+    Reason.ORDER_NOT_FOUND: "there is no order {}",
+    Reason.ORDER_STATE: "{}",
     Reason.OVERLOADED: "too many orders are being decided: send this one again later",
     Reason.STOCK_UNREACHABLE: "the stock of {} cannot be reached: send this order again later",
     Reason.JOURNAL_UNREACHABLE: "the journal cannot be reached: send this order again later",
@@ -41,6 +45,7 @@ _METADATA_KEYS = {
     Reason.SKU_NOT_FOUND: "sku",
     Reason.STOCK_UNREACHABLE: "sku",
     Reason.ORDER_ID_REUSED: "order_id",
+    Reason.ORDER_NOT_FOUND: "order_id",
 }
 
 
@@ -57,6 +62,17 @@ def refusal_failure(refused: Refused) -> RpcFailure:
         refusal_text(refused),
         metadata={key: refused.subject} if key and refused.subject else {},
         retry_after_s=refused.retry_after_s or None,
+    )
+
+
+def state_failure(order: Order) -> RpcFailure:
+    """The failed call of who wants of an order what its state does not allow."""
+    ended = f": {order.reason}" if order.reason else ""
+    return RpcFailure(
+        _CODES[Reason.ORDER_STATE],
+        Reason.ORDER_STATE.value,
+        f"order {order.order_id} is {order.state.name}{ended}",
+        metadata={"order_id": order.order_id, "state": order.state.name},
     )
 
 
@@ -103,12 +119,14 @@ def accepted_message(order: NewOrder, accepted: Accepted) -> orders_pb2.Order:
         create_time=timestamp(accepted.create_time),
         update_time=timestamp(accepted.update_time),
         version=accepted.version,
+        hold_end_time=None if order.hold is None else timestamp(accepted.create_time + order.hold),
+        reason=accepted.reason,
     )
 
 
 def order_message(order: Order) -> orders_pb2.Order:
-    accepted = Accepted(order.create_time, order.update_time, order.state, order.version, replayed=True)
-    return accepted_message(NewOrder(order.order_id, order.customer_id, order.lines), accepted)
+    hold = None if order.hold_end is None else order.hold_end - order.create_time
+    return accepted_message(NewOrder(order.order_id, order.customer_id, order.lines, hold), replayed(order))
 
 
 @lru_cache(maxsize=256)

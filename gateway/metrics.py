@@ -15,6 +15,15 @@ class GatewayMetrics:
         self._accepted = orders.labels("accepted")
         self._replayed = orders.labels("replayed")
         self._refused = {reason: orders.labels(reason.value.lower()) for reason in Reason}
+        self._changes = Counter(
+            "sluice_gateway_changes",
+            "confirmations and cancellations answered",
+            ["change", "outcome"],
+            registry=registry,
+        )
+        self.holds_expired = Counter(
+            "sluice_gateway_holds_expired", "held orders that this process has expired", registry=registry
+        )
         self.place_seconds = Histogram(
             "sluice_gateway_place_seconds",
             "from a request's arrival to its answer, by request",
@@ -35,3 +44,6 @@ class GatewayMetrics:
 
     def refused(self, reason: Reason, orders: int) -> None:
         self._refused[reason].inc(orders)
+
+    def changed(self, change: str, refused: Reason | None) -> None:
+        self._changes.labels(change, refused.value.lower() if refused else "done").inc()

@@ -7,7 +7,15 @@ from typing import Any
 
 import grpc
 
-from gateway.messages import accepted_message, batch_answer, order_message, refusal_failure, refusal_result
+from gateway.changing import Changing, NotAllowed
+from gateway.messages import (
+    accepted_message,
+    batch_answer,
+    order_message,
+    refusal_failure,
+    refusal_result,
+    state_failure,
+)
 from gateway.metrics import GatewayMetrics
 from gateway.outcomes import RETRY_WHEN_AWAY_S, Outcome, Reason, Refused
 from gateway.paging import make_token, page_size, read_token
@@ -28,9 +36,18 @@ NO_DEADLINE_S = 30.0
 
 class OrderService:
     def __init__(
-        self, placing: Placing, journal: Journal, *, max_batches_in_flight: int, metrics: GatewayMetrics
+        self,
+        placing: Placing,
+        confirming: Changing,
+        cancelling: Changing,
+        journal: Journal,
+        *,
+        max_batches_in_flight: int,
+        metrics: GatewayMetrics,
     ) -> None:
         self._placing = placing
+        self._confirming = confirming
+        self._cancelling = cancelling
         self._journal = journal
         self._max_batches_in_flight = max_batches_in_flight
         self._metrics = metrics
@@ -45,6 +62,8 @@ class OrderService:
                 "PlaceOrders": server.stream(self.place_orders, orders_pb2.PlaceOrdersRequest),
                 "GetOrder": server.unary(self.get_order, orders_pb2.GetOrderRequest),
                 "ListOrders": server.unary(self.list_orders, orders_pb2.ListOrdersRequest),
+                "CancelOrder": server.unary(self.cancel_order, orders_pb2.CancelOrderRequest),
+                "ConfirmOrder": server.unary(self.confirm_order, orders_pb2.ConfirmOrderRequest),
             },
         )
 
@@ -98,12 +117,7 @@ class OrderService:
         except JournalUnreachable as error:
             raise _journal_unreachable() from error
         if order_id not in found:
-            raise RpcFailure(
-                grpc.StatusCode.NOT_FOUND,
-                "ORDER_NOT_FOUND",
-                f"there is no order {order_id}",
-                metadata={"order_id": order_id},
-            )
+            raise refusal_failure(Refused(Reason.ORDER_NOT_FOUND, order_id))
         return orders_pb2.GetOrderResponse(order=order_message(found[order_id]))
 
     async def list_orders(self, request: orders_pb2.ListOrdersRequest, context: Any) -> orders_pb2.ListOrdersResponse:
@@ -123,6 +137,18 @@ class OrderService:
             raise _journal_unreachable() from error
         token = make_token(request.customer_id, orders[-1].order_id) if len(orders) == size else ""
         return orders_pb2.ListOrdersResponse(orders=[order_message(order) for order in orders], next_page_token=token)
+
+    async def cancel_order(
+        self, request: orders_pb2.CancelOrderRequest, context: Any
+    ) -> orders_pb2.CancelOrderResponse:
+        del context
+        return orders_pb2.CancelOrderResponse(order=await _changed(self._cancelling, request.order_id))
+
+    async def confirm_order(
+        self, request: orders_pb2.ConfirmOrderRequest, context: Any
+    ) -> orders_pb2.ConfirmOrderResponse:
+        del context
+        return orders_pb2.ConfirmOrderResponse(order=await _changed(self._confirming, request.order_id))
 
     async def _read_batches(
         self,
@@ -173,6 +199,19 @@ class OrderService:
             group, outcomes = await decided
             answers.put_nowait(batch_answer(batch_id, group.orders, outcomes, done=left == 0))
         self._metrics.place_seconds.observe(time.monotonic() - started)
+
+
+async def _changed(changing: Changing, given_id: str) -> orders_pb2.Order:
+    order_id, violations = parse_uuid(given_id, "order_id")
+    if violations:
+        raise invalid(violations)
+    match await changing.change(order_id):
+        case Refused() as refused:
+            raise refusal_failure(refused)
+        case NotAllowed(order):
+            raise state_failure(order)
+        case order:
+            return order_message(order)
 
 
 async def _decided(group: Group) -> tuple[Group, list[Outcome]]:

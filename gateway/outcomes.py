@@ -17,6 +17,8 @@ class Reason(Enum):
     SKU_NOT_FOUND = "SKU_NOT_FOUND"
     INVALID_ORDER = "INVALID_ORDER"
     ORDER_ID_REUSED = "ORDER_ID_REUSED"
+    ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
+    ORDER_STATE = "ORDER_STATE"
     OVERLOADED = "OVERLOADED"
     STOCK_UNREACHABLE = "STOCK_UNREACHABLE"
     JOURNAL_UNREACHABLE = "JOURNAL_UNREACHABLE"
@@ -36,6 +38,7 @@ class Accepted(NamedTuple):
     state: OrderState
     version: int
     replayed: bool
+    reason: str = ""  # why it ended, if it has
 
 
 class Refused(NamedTuple):
@@ -53,5 +56,9 @@ def newly_accepted(now: datetime) -> Accepted:
     return Accepted(now, now, OrderState.CREATED, 1, replayed=False)
 
 
+def newly_held(now: datetime) -> Accepted:
+    return Accepted(now, now, OrderState.HELD, 1, replayed=False)
+
+
 def replayed(order: Order) -> Accepted:
-    return Accepted(order.create_time, order.update_time, order.state, order.version, replayed=True)
+    return Accepted(order.create_time, order.update_time, order.state, order.version, True, order.reason)

@@ -276,6 +276,8 @@ class Placing:
                 again.append(order)
                 outcome = Refused(Reason.STOCK_UNREACHABLE, "", RETRY_WHEN_AWAY_S)
             outcomes.append(outcome)
+        if reserved.sent_back and self._monotonic() < reserve_by:
+            attempt -= 1  # it took part of them: the server is there, and time is the limit
         if again and attempt < MAX_RESERVE_ATTEMPTS:
             decided = await self._decide_again(again, reserve_by, attempt + 1)
             return [decided.get(order.order_id, outcome) for order, outcome in zip(orders, outcomes, strict=True)]
@@ -381,25 +383,33 @@ class _Lookup:
 
 
 class _Reserved:
-    """Orders granted whole so far, what was granted by whom, and who was refused."""
+    """Orders granted whole so far, what was granted by whom, who was refused, and whether some are to ask again."""
 
-    __slots__ = ("grants", "refusals", "whole")
+    __slots__ = ("grants", "refusals", "sent_back", "whole")
 
     def __init__(self, whole: list[NewOrder], grants: list[Grant], refusals: dict[str, Refused]) -> None:
         self.whole = whole
         self.grants = grants
         self.refusals = refusals
+        self.sent_back = False
 
     def refuse(self, asked: Sequence[NewOrder], batch: ReserveBatch, reservation: Reservation) -> None:
         answers: dict[tuple[int, int], Refused] = {}
+        again: set[str] = set()
         for order, verdict, blamed in zip(asked, reservation.verdicts, reservation.blamed, strict=True):
             if verdict == Verdict.GRANTED:
+                continue
+            if verdict == Verdict.AGAIN:
+                again.add(order.order_id)
                 continue
             answer = answers.get((verdict, blamed))
             if answer is None:
                 answer = answers[verdict, blamed] = _refusal(Verdict(verdict), batch.skus[blamed])
             self.refusals[order.order_id] = answer
-        self.whole = [order for order in self.whole if order.order_id not in self.refusals]
+        self.sent_back = bool(again)
+        self.whole = [
+            order for order in self.whole if order.order_id not in self.refusals and order.order_id not in again
+        ]
 
 
 def _refusal(verdict: Verdict, sku: str) -> Refused:

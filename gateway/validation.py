@@ -2,11 +2,14 @@
 
 import re
 from collections.abc import Sequence
+from datetime import timedelta
 from functools import lru_cache
 from typing import NamedTuple
 
+from google.protobuf.duration_pb2 import Duration
+
 from sluice._gen.orders.v1 import orders_pb2
-from sluice.model import MAX_LINE_QUANTITY, MAX_LINES_PER_ORDER, MAX_NAME_CHARS, Line, NewOrder
+from sluice.model import MAX_HOLD, MAX_LINE_QUANTITY, MAX_LINES_PER_ORDER, MAX_NAME_CHARS, MIN_HOLD, Line, NewOrder
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 CACHED_LINES = 16_384
@@ -28,14 +31,11 @@ def parse_order(message: orders_pb2.PlaceOrderRequest) -> NewOrder | list[Violat
     customer_id = message.customer_id
     lines = message.lines
     good_lines = _one_line(lines[0].sku, lines[0].quantity) if len(lines) == 1 else _sorted_lines(lines)
-    if (
-        good_lines
-        and _UUID.fullmatch(order_id)
-        and is_name(customer_id)
-        and message.mode in _DIRECT_MODES
-        and not message.HasField("hold")
-    ):
-        return NewOrder(order_id.lower(), customer_id, good_lines)
+    if good_lines and _UUID.fullmatch(order_id) and is_name(customer_id) and message.mode in _DIRECT_MODES:
+        if not message.HasField("hold"):
+            return NewOrder(order_id.lower(), customer_id, good_lines)
+        if (hold := _hold(message.hold)) is not None:
+            return NewOrder(order_id.lower(), customer_id, good_lines, hold)
     return _violations(message, [Line(line.sku, line.quantity) for line in lines])
 
 
@@ -71,6 +71,15 @@ def _sorted_lines(lines: Sequence[orders_pb2.OrderLine]) -> tuple[Line, ...] | N
     return tuple(found) if all(is_name(sku) and 0 < quantity <= MAX_LINE_QUANTITY for sku, quantity in found) else None
 
 
+def _hold(duration: Duration) -> timedelta | None:
+    """The hold, if it is good. Finer parts than microseconds are cut off: no database keeps them."""
+    try:
+        hold = duration.ToTimedelta()
+    except (ValueError, OverflowError):  # seconds and nanoseconds that contradict each other, or 10,000 years
+        return None
+    return hold if MIN_HOLD <= hold <= MAX_HOLD else None
+
+
 def _violations(message: orders_pb2.PlaceOrderRequest, lines: list[Line]) -> list[Violation]:
     found = parse_uuid(message.order_id, "order_id")[1] + name_violations(message.customer_id, "customer_id")
     if not lines:
@@ -85,8 +94,8 @@ def _violations(message: orders_pb2.PlaceOrderRequest, lines: list[Line]) -> lis
         first = first_line_of.setdefault(sku, index)
         if first != index:
             found.append(Violation(f"lines[{index}].sku", f"is the same as lines[{first}].sku: give one line per SKU"))
-    if message.HasField("hold"):
-        found.append(Violation("hold", "holds are not available in this version"))
+    if message.HasField("hold") and _hold(message.hold) is None:
+        found.append(Violation("hold", f"must be {MIN_HOLD.seconds} s to {MAX_HOLD.days} days"))
     if message.mode not in _DIRECT_MODES:
         found.append(Violation("mode", "only MODE_DIRECT is available in this version"))
     return found

@@ -5,8 +5,8 @@ Encoding is on the way of every order, so the wire format is put together by han
 it to what the generated classes read.
 """
 
-from collections.abc import Sequence
-from datetime import datetime
+from collections.abc import Mapping, Sequence
+from datetime import datetime, timedelta
 from functools import lru_cache
 from typing import NamedTuple
 from uuid import UUID
@@ -14,12 +14,29 @@ from uuid import UUID
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from journal.protocol import OutboxRow
-from sluice._gen.events.v1.events_pb2 import OrderCreated, StockChanged
-from sluice.model import Line, NewOrder
-from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, Event, Position
+from journal.protocol import OutboxRow, Transition
+from sluice._gen.events.v1.events_pb2 import (
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    OrderValidated,
+    StockChanged,
+)
+from sluice.model import Line, NewOrder, OrderState
+from sluice.seams.event_log import (
+    TOPIC_ORDER_CANCELLED,
+    TOPIC_ORDER_CONFIRMED,
+    TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_VALIDATED,
+    TOPIC_STOCK_CHANGED,
+    Event,
+    Position,
+)
 
 TYPE_ORDER_CREATED = "sluice.order.created.v1"
+TYPE_ORDER_VALIDATED = "sluice.order.validated.v1"
+TYPE_ORDER_CONFIRMED = "sluice.order.confirmed.v1"
+TYPE_ORDER_CANCELLED = "sluice.order.cancelled.v1"
 TYPE_STOCK_CHANGED = "sluice.stock.changed.v1"
 
 FIRST_ORDER_VERSION = 1
@@ -37,6 +54,9 @@ _CACHED_SIZES = 16_384
 # Tags: field number and wire type, as sluice/events/v1/events.proto has them.
 _OUTBOX_ORDER_CREATED = b"\x0a"
 _OUTBOX_STOCK_CHANGED = b"\x12"
+_OUTBOX_ORDER_VALIDATED = b"\x1a"
+_OUTBOX_ORDER_CONFIRMED = b"\x22"
+_OUTBOX_ORDER_CANCELLED = b"\x2a"
 _ORDER_ID = b"\x0a\x24"  # with its constant length
 _ORDER_ID_AT = len(_ORDER_ID)
 _ORDER_ID_END = _ORDER_ID_AT + _ORDER_ID_BYTES
@@ -46,6 +66,12 @@ _ORDER_CUSTOMER_ID = b"\x12"
 _ORDER_LINE = b"\x1a"
 _ORDER_CREATE_TIME = b"\x22"
 _ORDER_VERSION = b"\x28"
+_ORDER_HOLD_END_TIME = b"\x32"
+_MOVED_TIME = b"\x1a"  # of OrderValidated and OrderConfirmed, whose first fields are those of OrderCreated
+_MOVED_VERSION = b"\x20"
+_CANCELLED_REASON = b"\x22"
+_CANCELLED_TIME = b"\x2a"
+_CANCELLED_VERSION = b"\x30"
 _LINE_SKU = b"\x0a"
 _LINE_QUANTITY = b"\x10"
 _STOCK_SKU = b"\x0a"
@@ -56,7 +82,7 @@ _STOCK_TIME = b"\x2a"
 
 
 class MalformedOutboxRow(Exception):
-    """The payload of outbox row `number` is not what `encode_order_events` writes."""
+    """The payload of outbox row `number` is not what this module writes."""
 
     def __init__(self, number: int, reason: str) -> None:
         super().__init__(f"outbox row {number}: {reason}")
@@ -111,10 +137,7 @@ class _Tails(NamedTuple):
 
 
 def _tails(create_time: datetime) -> _Tails:
-    time = Timestamp()
-    time.FromDatetime(create_time)
-    time_bytes = time.SerializeToString()
-    time_and_size = _varint(len(time_bytes)) + time_bytes
+    time_and_size = _time_and_size(create_time)
     version = _varint(FIRST_ORDER_VERSION)
     return _Tails(
         _ORDER_CREATE_TIME + time_and_size + _ORDER_VERSION + version,
@@ -132,7 +155,12 @@ def encode_order_events(orders: Sequence[NewOrder], create_time: datetime) -> tu
     fixed_order_size = len(_ORDER_ID) + _ORDER_ID_BYTES + len(_ORDER_CUSTOMER_ID) + len(order_tail)
     pieces: list[bytes] = []
     event_count = len(orders)
-    for order_id, customer_id, lines in orders:
+    plain_tail, plain_size = order_tail, fixed_order_size
+    for order_id, customer_id, lines, hold in orders:
+        order_tail, fixed_order_size = plain_tail, plain_size
+        if hold is not None:
+            order_tail += _hold_end(create_time, hold)
+            fixed_order_size += len(order_tail) - len(plain_tail)
         id_bytes = order_id.encode()
         if len(id_bytes) != _ORDER_ID_BYTES:
             raise ValueError(f"order id {order_id!r} is not a canonical UUID")
@@ -157,6 +185,68 @@ def encode_order_events(orders: Sequence[NewOrder], create_time: datetime) -> tu
             pieces += (line.stock_head, id_bytes, stock_tail)
         event_count += len(lines)
     return b"".join(pieces), event_count
+
+
+def encode_transition_events(transitions: Sequence[Transition], time: datetime) -> tuple[bytes, int]:
+    """The events of orders that change their state, and how many: for each order one that tells its new state, and if
+    its units go back one `StockChanged` per line. As in `encode_order_events` otherwise.
+    """
+    time_and_size = _time_and_size(time)
+    pieces: list[bytes] = []
+    event_count = 0
+    for transition in transitions:
+        order, state, reason = transition
+        id_bytes = order.order_id.encode()
+        if len(id_bytes) != _ORDER_ID_BYTES:
+            raise ValueError(f"order id {order.order_id!r} is not a canonical UUID")
+        version = _varint(order.version + 1)
+        who = _ORDER_ID + id_bytes + _ORDER_CUSTOMER_ID + _sized(order.customer_id.encode())
+        if state in _TELLS_ONLY_ITS_STATE:
+            tag = _TELLS_ONLY_ITS_STATE[state]
+            body = who + _MOVED_TIME + time_and_size + _MOVED_VERSION + version
+        elif state in _ENDED:
+            tag = _OUTBOX_ORDER_CANCELLED
+            lines = b"".join([_ORDER_LINE + _sized(_line(sku, quantity)) for sku, quantity in order.lines])
+            why = _CANCELLED_REASON + _sized(reason.encode()) if reason else b""
+            body = who + lines + why + _CANCELLED_TIME + time_and_size + _CANCELLED_VERSION + version
+        else:
+            raise ValueError(f"no event tells that an order is {state.name}")
+        pieces.append(_sized(tag + _sized(body)))
+        event_count += 1
+        if transition.returns_units:
+            stock_tail = _STOCK_ORDER_ID + id_bytes + _STOCK_ORDER_VERSION + version + _STOCK_TIME + time_and_size
+            for sku, quantity in order.lines:
+                returned = _STOCK_SKU + _sized(sku.encode()) + _STOCK_DELTA + _varint(2 * quantity) + stock_tail
+                pieces.append(_sized(_OUTBOX_STOCK_CHANGED + _sized(returned)))
+            event_count += len(order.lines)
+    return b"".join(pieces), event_count
+
+
+_TELLS_ONLY_ITS_STATE = {
+    OrderState.VALIDATED: _OUTBOX_ORDER_VALIDATED,
+    OrderState.CONFIRMED: _OUTBOX_ORDER_CONFIRMED,
+}
+_ENDED = frozenset({OrderState.CANCELLED, OrderState.EXPIRED})
+
+
+def _sized(value: bytes) -> bytes:
+    return _varint(len(value)) + value
+
+
+def _line(sku: str, quantity: int) -> bytes:
+    return _LINE_SKU + _sized(sku.encode()) + _LINE_QUANTITY + _varint(quantity)
+
+
+def _time_and_size(time: datetime) -> bytes:
+    message = Timestamp()
+    message.FromDatetime(time)
+    return _sized(message.SerializeToString())
+
+
+@lru_cache(maxsize=64)
+def _hold_end(create_time: datetime, hold: timedelta) -> bytes:
+    """The orders of a batch share their time, and in a sale mostly their hold."""
+    return _ORDER_HOLD_END_TIME + _time_and_size(create_time + hold)
 
 
 def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:
@@ -206,6 +296,8 @@ def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:
                     )
                 else:
                     events.append(_stock_changed(value, position))
+            elif kind in _MOVED_EVENTS:
+                events.append(_moved(kind, value, position))
             else:
                 raise MalformedOutboxRow(number, f"event {len(events)} is of unknown kind {kind}")
     except (IndexError, UnicodeDecodeError, DecodeError) as error:
@@ -248,6 +340,21 @@ def _order_created(value: bytes, position: Position) -> Event:
     time = message.create_time
     time_ms = time.seconds * 1000 + time.nanos // 1_000_000
     return Event(TOPIC_ORDER_CREATED, order_id, value, event_id, TYPE_ORDER_CREATED, time_ms, position)
+
+
+_MOVED_EVENTS: Mapping[int, tuple[str, str, type[OrderValidated | OrderConfirmed | OrderCancelled]]] = {
+    _OUTBOX_ORDER_VALIDATED[0]: (TOPIC_ORDER_VALIDATED, TYPE_ORDER_VALIDATED, OrderValidated),
+    _OUTBOX_ORDER_CONFIRMED[0]: (TOPIC_ORDER_CONFIRMED, TYPE_ORDER_CONFIRMED, OrderConfirmed),
+    _OUTBOX_ORDER_CANCELLED[0]: (TOPIC_ORDER_CANCELLED, TYPE_ORDER_CANCELLED, OrderCancelled),
+}
+
+
+def _moved(kind: int, value: bytes, position: Position) -> Event:
+    topic, event_type, message_type = _MOVED_EVENTS[kind]
+    message = message_type.FromString(value)
+    time_ms = message.time.seconds * 1000 + message.time.nanos // 1_000_000
+    event_id = f"{message.order_id}/{message.version}"
+    return Event(topic, message.order_id, value, event_id, event_type, time_ms, position)
 
 
 def _stock_changed(value: bytes, position: Position) -> Event:

@@ -19,18 +19,24 @@ from journal.protocol import (
     Batch,
     CommitResult,
     Committed,
+    HoldsLease,
     IncarnationFenced,
     IncarnationRow,
     IncarnationsFenced,
     OrdersExist,
+    OrdersMoved,
     OutboxRow,
     ReservationKey,
     ReservationsClosed,
     Spend,
+    TransitionBatch,
+    TransitionResult,
 )
 from sluice.model import Order, OrderState
 
 T = TypeVar("T")
+BatchT = TypeVar("BatchT", Batch, TransitionBatch)
+ResultT = TypeVar("ResultT")
 
 READ_CONNECTIONS = 2
 """Beside those that commit, so that a listing never delays a commit. Two: one slow query leaves one for the others."""
@@ -54,12 +60,15 @@ ROLL_UP_AT_ONCE = 10_000
 _FENCED = "SL001"
 _ORDERS_EXIST = "SL002"
 _RESERVATIONS_CLOSED = "SL003"
+_ORDERS_MOVED = "SL004"
 
-_COMMIT = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14)"
+_COMMIT = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+_TRANSITION = "SELECT transition_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
 
-_ORDER_COLUMNS = "order_id::text, customer_id, lines, state, create_time, update_time, version"
+_ORDER_COLUMNS = "order_id::text, customer_id, lines, state, create_time, update_time, version, hold_end, reason"
 
-_LEASE_LOCK = "hashtextextended('sluice outbox lease', 0)"
+_OUTBOX_LOCK = "hashtextextended('sluice outbox lease', 0)"
+_HOLDS_LOCK = "hashtextextended('sluice holds lease', 0)"
 
 
 class PostgresJournal:
@@ -96,17 +105,15 @@ class PostgresJournal:
         arguments = _commit_arguments(batch)
 
         async def work(connection: Connection) -> CommitResult:
-            while True:
-                try:
-                    await connection.execute(_COMMIT, *arguments)
-                except asyncpg.PostgresError as error:
-                    read_refusal = _REFUSALS.get(error.sqlstate or "")
-                    if read_refusal is None:
-                        raise
-                    if refusal := await read_refusal(connection, batch):
-                        return refusal
-                else:
-                    return Committed()
+            return await _all_or_nothing(connection, _COMMIT, arguments, _COMMIT_REFUSALS, batch)
+
+        return await self._committing.run(work)
+
+    async def transition(self, batch: TransitionBatch) -> TransitionResult:
+        arguments = _transition_arguments(batch)
+
+        async def work(connection: Connection) -> TransitionResult:
+            return await _all_or_nothing(connection, _TRANSITION, arguments, _TRANSITION_REFUSALS, batch)
 
         return await self._committing.run(work)
 
@@ -192,14 +199,23 @@ class PostgresJournal:
 
     @asynccontextmanager
     async def lease_outbox(self) -> AsyncIterator["PostgresOutboxLease | None"]:
+        async with self._locked(_OUTBOX_LOCK) as connection:
+            yield PostgresOutboxLease(connection, self._timeout_s) if connection else None
+
+    @asynccontextmanager
+    async def lease_holds(self) -> AsyncIterator[HoldsLease | None]:
+        async with self._locked(_HOLDS_LOCK) as connection:
+            yield PostgresHoldsLease(connection, self._timeout_s) if connection else None
+
+    @asynccontextmanager
+    async def _locked(self, lock: str) -> AsyncIterator[Connection | None]:
+        """A session of its own that holds the advisory lock; None if another one does."""
         connection = await connect(self._url, self._timeout_s, self._timeout_s)
         try:
             held = await run_on(
-                connection,
-                lambda c: c.fetchval(f"SELECT pg_try_advisory_lock({_LEASE_LOCK})"),
-                self._timeout_s,
+                connection, lambda c: c.fetchval(f"SELECT pg_try_advisory_lock({lock})"), self._timeout_s
             )
-            yield PostgresOutboxLease(connection, self._timeout_s) if held else None
+            yield connection if held else None
         finally:
             await close(connection, self._timeout_s)  # the lock ends with its session
 
@@ -278,6 +294,25 @@ class PostgresOutboxLease:
         return await run_on(self._connection, work, self._timeout_s)
 
 
+class PostgresHoldsLease:
+    """See `journal.protocol.HoldsLease`."""
+
+    def __init__(self, connection: Connection, timeout_s: float) -> None:
+        self._connection = connection
+        self._timeout_s = timeout_s
+
+    async def due_holds(self, limit: int) -> Sequence[Order]:
+        rows = await run_on(self._connection, lambda c: c.fetch(_DUE_HOLDS, limit), self._timeout_s)
+        return [_order(row) for row in rows]
+
+
+_DUE_HOLDS = f"""
+SELECT o.* FROM (SELECT h.order_id, h.hold_end FROM holds h
+                 WHERE h.hold_end <= clock_timestamp() ORDER BY h.hold_end LIMIT $1) AS due
+JOIN LATERAL (SELECT {_ORDER_COLUMNS} FROM orders WHERE orders.order_id = due.order_id) AS o ON true
+ORDER BY due.hold_end
+"""  # noqa: S608 - constants
+
 _SILENT = """
 SELECT i.name, i.incarnation, i.start_time, i.fenced
 FROM heartbeats h JOIN incarnations i USING (incarnation)
@@ -336,8 +371,39 @@ GROUP BY s.incarnation, u.sku
 def _commit_arguments(batch: Batch) -> tuple[Any, ...]:
     """Rows sorted by key: transactions that meet wait for each other in one order, so they cannot deadlock."""
     orders = sorted(batch.orders)
-    ids, customers, lines = zip(*orders, strict=True) if orders else ((), (), ())
-    spends = sorted(batch.spends, key=_reservation)
+    ids, customers, lines, holds = zip(*orders, strict=True) if orders else ((), (), (), ())
+    any_held = any(hold is not None for hold in holds)
+    return (
+        batch.create_time,
+        ids,
+        customers,
+        [encode_lines(of_order) for of_order in lines],
+        OrderState.CREATED,
+        [hold and batch.create_time + hold for hold in holds] if any_held else (),
+        OrderState.HELD,
+        *_spend_arguments(batch.spends),
+        batch.event_count,
+        batch.events,
+    )
+
+
+def _transition_arguments(batch: TransitionBatch) -> tuple[Any, ...]:
+    transitions = batch.transitions
+    return (
+        batch.update_time,
+        [transition.order.order_id for transition in transitions],
+        [transition.order.version for transition in transitions],
+        [transition.state for transition in transitions],
+        [transition.reason for transition in transitions],
+        [transition.order.order_id for transition in transitions if transition.order.state is OrderState.HELD],
+        *_spend_arguments(batch.spends),
+        batch.event_count,
+        batch.events,
+    )
+
+
+def _spend_arguments(unsorted: Sequence[Spend]) -> tuple[Any, ...]:
+    spends = sorted(unsorted, key=_reservation)
     froms: list[int] = []
     tos: list[int] = []
     skus: list[str] = []
@@ -348,11 +414,6 @@ def _commit_arguments(batch: Batch) -> tuple[Any, ...]:
         units += spend.units.values()
         tos.append(len(skus))
     return (
-        batch.create_time,
-        ids,
-        customers,
-        [encode_lines(of_order) for of_order in lines],
-        OrderState.CREATED,
         sorted({spend.incarnation for spend in spends}),
         [spend.incarnation for spend in spends],
         [spend.seq for spend in spends],
@@ -360,8 +421,6 @@ def _commit_arguments(batch: Batch) -> tuple[Any, ...]:
         tos,
         skus,
         units,
-        batch.event_count,
-        batch.events,
     )
 
 
@@ -369,7 +428,28 @@ def _reservation(spend: Spend) -> ReservationKey:
     return spend.incarnation, spend.seq
 
 
-async def _fenced(connection: Connection, batch: Batch) -> IncarnationsFenced | None:
+async def _all_or_nothing(
+    connection: Connection,
+    statement: str,
+    arguments: tuple[Any, ...],
+    refusals: Mapping[str, Callable[[Connection, BatchT], Awaitable[ResultT | None]]],
+    batch: BatchT,
+) -> ResultT | Committed:
+    """Calls one of the functions that write a batch, again if what stood in its way is gone when it is looked for."""
+    while True:
+        try:
+            await connection.execute(statement, *arguments)
+        except asyncpg.PostgresError as error:
+            read_refusal = refusals.get(error.sqlstate or "")
+            if read_refusal is None:
+                raise
+            if refusal := await read_refusal(connection, batch):
+                return refusal
+        else:
+            return Committed()
+
+
+async def _fenced(connection: Connection, batch: Batch | TransitionBatch) -> IncarnationsFenced | None:
     """None if they can commit now: one was registered since."""
     asked = {spend.incarnation for spend in batch.spends}
     rows = await connection.fetch(
@@ -386,7 +466,20 @@ async def _existing(connection: Connection, batch: Batch) -> OrdersExist:
     return OrdersExist(orders)
 
 
-async def _closed(connection: Connection, batch: Batch) -> ReservationsClosed:
+async def _moved(connection: Connection, batch: TransitionBatch) -> OrdersMoved:
+    versions = {transition.order.order_id: transition.order.version for transition in batch.transitions}
+    found = await _find_orders(connection, list(versions))
+    moved = {
+        order_id: found.get(order_id)
+        for order_id, version in versions.items()
+        if order_id not in found or found[order_id].version != version
+    }
+    if not moved:
+        raise ValueError("the batch names an order twice")
+    return OrdersMoved(moved)
+
+
+async def _closed(connection: Connection, batch: Batch | TransitionBatch) -> ReservationsClosed:
     rows = await connection.fetch(
         "SELECT s.incarnation, s.seq, s.skus, s.units FROM spends s"
         " JOIN unnest($1::uuid[], $2::bigint[]) AS asked (incarnation, seq) USING (incarnation, seq)",
@@ -398,12 +491,17 @@ async def _closed(connection: Connection, batch: Batch) -> ReservationsClosed:
     return ReservationsClosed({(row[0], row[1]): dict(zip(row[2], row[3], strict=True)) for row in rows})
 
 
-_REFUSALS: Mapping[str, Callable[[Connection, Batch], Awaitable[CommitResult | None]]] = {
+# What stands in the way of a batch, by the SQLSTATE with which the function took everything back.
+_COMMIT_REFUSALS: Mapping[str, Callable[[Connection, Batch], Awaitable[CommitResult | None]]] = {
     _FENCED: _fenced,
     _ORDERS_EXIST: _existing,
     _RESERVATIONS_CLOSED: _closed,
 }
-"""What stands in the way of a batch, by the SQLSTATE with which the function took everything back."""
+_TRANSITION_REFUSALS: Mapping[str, Callable[[Connection, TransitionBatch], Awaitable[TransitionResult | None]]] = {
+    _FENCED: _fenced,
+    _ORDERS_MOVED: _moved,
+    _RESERVATIONS_CLOSED: _closed,
+}
 
 
 async def _find_orders(connection: Connection, order_ids: Sequence[str]) -> Mapping[str, Order]:
@@ -413,8 +511,8 @@ async def _find_orders(connection: Connection, order_ids: Sequence[str]) -> Mapp
 
 
 def _order(row: asyncpg.Record) -> Order:
-    order_id, customer_id, lines, state, create_time, update_time, version = row
-    return Order(order_id, customer_id, decode_lines(lines), OrderState(state), create_time, update_time, version)
+    order_id, customer_id, lines, state, *rest = row
+    return Order(order_id, customer_id, decode_lines(lines), OrderState(state), *rest)
 
 
 def _sums(rows: Sequence[asyncpg.Record]) -> Mapping[str, int]:

@@ -10,7 +10,7 @@ from datetime import datetime
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
-from sluice.model import NewOrder, Order
+from sluice.model import HOLDS_UNITS, NewOrder, Order, OrderState
 
 RECLAIM_AGAIN_S = 10.0
 """A fenced incarnation that was folded is looked at again after this long, and then each time after twice as long. A
@@ -45,6 +45,40 @@ class Batch(NamedTuple):
     create_time: datetime
 
 
+class Transition(NamedTuple):
+    """One step in the life of an order: it goes on only if the order still stands at the version of `order`, which is
+    the order as it was read. `reason` says why an order ends, and is empty otherwise.
+    """
+
+    order: Order
+    state: OrderState
+    reason: str = ""
+
+    def after(self, time: datetime) -> Order:
+        """The order as it stands when the step is done."""
+        return self.order._replace(
+            state=self.state, version=self.order.version + 1, update_time=time, reason=self.reason
+        )
+
+    @property
+    def returns_units(self) -> bool:
+        return self.order.state in HOLDS_UNITS and self.state not in HOLDS_UNITS
+
+
+class TransitionBatch(NamedTuple):
+    """One transaction. The units of orders that end are in `spends`, negative, from reservations of returns; what is in
+    no spends row of its reservation does not come back. `events` and `event_count` as in `Batch`.
+
+    `transitions` must not name an order twice; `spends` must not name a reservation twice.
+    """
+
+    transitions: Sequence[Transition]
+    spends: Sequence[Spend]
+    events: bytes
+    event_count: int
+    update_time: datetime
+
+
 class Committed(NamedTuple):
     """The batch stands."""
 
@@ -67,7 +101,16 @@ class IncarnationsFenced(NamedTuple):
     incarnations: frozenset[UUID]
 
 
+class OrdersMoved(NamedTuple):
+    """Nothing was written: these orders do not stand at the version that was expected, but like this; None: there is
+    no such order. Without them the rest can be written, on the same reservations.
+    """
+
+    orders: Mapping[str, Order | None]
+
+
 CommitResult = Committed | OrdersExist | ReservationsClosed | IncarnationsFenced
+TransitionResult = Committed | OrdersMoved | ReservationsClosed | IncarnationsFenced
 
 
 class OutboxRow(NamedTuple):
@@ -112,6 +155,18 @@ class OutboxLease(Protocol):
         ...
 
 
+class HoldsLease(Protocol):
+    """The right to expire holds: given to one session at a time, so that several that want to do not do the work
+    twice. Nothing depends on it: a transition counts once, whoever makes it.
+    """
+
+    async def due_holds(self, limit: int) -> Sequence[Order]:
+        """HELD orders whose hold is over by the database's clock, the longest over first. Raises JournalUnreachable;
+        when the session is lost the lease is lost with it.
+        """
+        ...
+
+
 class Journal(Protocol):
     """Every method raises JournalUnreachable."""
 
@@ -123,6 +178,12 @@ class Journal(Protocol):
     async def commit(self, batch: Batch) -> CommitResult:
         """After JournalUnreachable with `outcome_unknown` commit the same batch again: ReservationsClosed or
         OrdersExist then show that it had happened.
+        """
+        ...
+
+    async def transition(self, batch: TransitionBatch) -> TransitionResult:
+        """After JournalUnreachable with `outcome_unknown` do the same batch again: OrdersMoved then shows each order
+        as the batch made it if it had happened.
         """
         ...
 
@@ -198,6 +259,10 @@ class Journal(Protocol):
 
     def lease_outbox(self) -> AbstractAsyncContextManager[OutboxLease | None]:
         """Tries to become the one that publishes; None if another session is. Released on exit."""
+        ...
+
+    def lease_holds(self) -> AbstractAsyncContextManager[HoldsLease | None]:
+        """Tries to become the one that expires holds; None if another session is. Released on exit."""
         ...
 
     def scan_orders(self) -> AsyncIterator[Sequence[Order]]:

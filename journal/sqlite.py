@@ -22,13 +22,17 @@ from journal.protocol import (
     Batch,
     CommitResult,
     Committed,
+    HoldsLease,
     IncarnationFenced,
     IncarnationRow,
     IncarnationsFenced,
     OrdersExist,
+    OrdersMoved,
     OutboxRow,
     ReservationKey,
     ReservationsClosed,
+    TransitionBatch,
+    TransitionResult,
 )
 from sluice.errors import JournalUnreachable
 from sluice.model import NewOrder, Order, OrderState
@@ -45,7 +49,7 @@ SCAN_OUTBOX_PAGE = 50
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-_ORDER_COLUMNS = "order_id, customer_id, lines, state, create_time, update_time, version"
+_ORDER_COLUMNS = "order_id, customer_id, lines, state, create_time, update_time, version, hold_end, reason"
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -59,6 +63,7 @@ class SqliteJournal:
         self._file = file
         self._journal_id = journal_id
         self._leased = False
+        self._holds_leased = False
 
     @classmethod
     async def open(cls, file: SqliteFile) -> Self:
@@ -78,7 +83,14 @@ class SqliteJournal:
         try:
             await self._write(partial(_commit, batch))
         except _Refused as refused:
-            return await self._read(refused.what_stands)
+            return await self._read(partial(refused.what_stands, batch))
+        return Committed()
+
+    async def transition(self, batch: TransitionBatch) -> TransitionResult:
+        try:
+            await self._write(partial(_transition, batch))
+        except _Refused as refused:
+            return await self._read(partial(refused.what_stands, batch))
         return Committed()
 
     async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:
@@ -153,6 +165,18 @@ class SqliteJournal:
         finally:
             self._leased = False
 
+    @asynccontextmanager
+    async def lease_holds(self) -> AsyncIterator[HoldsLease | None]:
+        """As `lease_outbox`."""
+        if self._holds_leased or self._file.read_only:
+            yield None
+            return
+        self._holds_leased = True
+        try:
+            yield SqliteHoldsLease(self._file)
+        finally:
+            self._holds_leased = False
+
     async def read_outbox(self, after: int, limit: int) -> Sequence[OutboxRow]:
         """Rows with a number above `after`, by number: the event log, for anyone."""
         return await self._read(partial(_outbox_rows, after, limit))
@@ -216,10 +240,20 @@ class SqliteOutboxLease:
         await self._journal.delete_outbox(numbers)
 
 
+class SqliteHoldsLease:
+    """See `journal.protocol.HoldsLease`."""
+
+    def __init__(self, file: SqliteFile) -> None:
+        self._file = file
+
+    async def due_holds(self, limit: int) -> Sequence[Order]:
+        return await _reaching(self._file.read(partial(_orders, _DUE_HOLDS, (limit,))))
+
+
 class _Refused(Exception):
     """Raised inside a write: everything of it is taken back. `what_stands` reads afterwards what was in its way."""
 
-    def __init__(self, what_stands: Callable[[sqlite3.Connection], CommitResult]) -> None:
+    def __init__(self, what_stands: Callable[[Any, sqlite3.Connection], Any]) -> None:
         super().__init__()
         self.what_stands = what_stands
 
@@ -231,6 +265,20 @@ FROM json_each(:orders) WHERE true
 ON CONFLICT DO NOTHING
 """
 
+# Of orders that have just been inserted.
+_HOLD_ORDERS = """
+UPDATE orders SET state = :state, hold_end = held.value ->> 1 FROM json_each(:holds) held
+WHERE order_id = held.value ->> 0
+"""
+_INSERT_HOLDS = "INSERT INTO holds SELECT value ->> 0, value ->> 1 FROM json_each(:holds)"
+_DELETE_HOLDS = "DELETE FROM holds WHERE order_id IN (SELECT value FROM json_each(?))"
+
+_MOVE_ORDERS = """
+UPDATE orders SET state = moved.value ->> 2, version = version + 1, update_time = :time, reason = moved.value ->> 3
+FROM json_each(:moves) moved
+WHERE order_id = moved.value ->> 0 AND version = moved.value ->> 1
+"""
+
 _INSERT_SPENDS = """
 INSERT INTO spends (incarnation, seq, units, create_time)
 SELECT value ->> 0, value ->> 1, value -> 2, :time
@@ -240,6 +288,12 @@ ON CONFLICT DO NOTHING
 
 # Microseconds since 1970, as `now` in the database: one clock judges every beat.
 _CLOCK = "CAST(round((julianday('now') - 2440587.5) * 86400000000.0) AS INTEGER)"
+
+_DUE_HOLDS = f"""
+SELECT {", ".join(f"orders.{column}" for column in _ORDER_COLUMNS.split(", "))}
+FROM holds JOIN orders USING (order_id)
+WHERE holds.hold_end <= {_CLOCK} ORDER BY holds.hold_end LIMIT ?
+"""  # noqa: S608 - constants
 
 _FIRST_BEAT = f"INSERT OR REPLACE INTO heartbeats VALUES (?, {_CLOCK})"  # noqa: S608 - a constant
 _BEAT = f"UPDATE heartbeats SET last_beat = {_CLOCK} WHERE incarnation = ?"  # noqa: S608 - a constant
@@ -317,15 +371,35 @@ ON CONFLICT (incarnation, sku) DO UPDATE SET units = units + excluded.units
 def _commit(batch: Batch, connection: sqlite3.Connection) -> None:
     time = _microseconds(batch.create_time)
     if batch.spends and (refusal := _fenced(batch, connection)):
-        raise _Refused(lambda _: refusal)
+        raise _Refused(lambda *_: refusal)
     if batch.orders:
         orders = {"orders": _order_rows(batch.orders), "state": OrderState.CREATED, "time": time}
         if connection.execute(_INSERT_ORDERS, orders).rowcount < len(batch.orders):
-            raise _Refused(partial(_existing, batch))
+            raise _Refused(_existing)
+        if holds := [(order[0], time + order.hold // _MICROSECOND) for order in batch.orders if order.hold]:
+            held = {"holds": _encode(holds), "state": OrderState.HELD}
+            connection.execute(_HOLD_ORDERS, held)
+            connection.execute(_INSERT_HOLDS, held)
+    _insert_spends_and_events(batch, time, connection)
+
+
+def _transition(batch: TransitionBatch, connection: sqlite3.Connection) -> None:
+    time = _microseconds(batch.update_time)
+    if batch.spends and (refusal := _fenced(batch, connection)):
+        raise _Refused(lambda *_: refusal)
+    moves = [(order.order_id, order.version, state, reason) for order, state, reason in batch.transitions]
+    if connection.execute(_MOVE_ORDERS, {"moves": _encode(moves), "time": time}).rowcount < len(moves):
+        raise _Refused(_moved)
+    if left_holds := [order.order_id for order, *_ in batch.transitions if order.state is OrderState.HELD]:
+        connection.execute(_DELETE_HOLDS, (_encode(left_holds),))
+    _insert_spends_and_events(batch, time, connection)
+
+
+def _insert_spends_and_events(batch: Batch | TransitionBatch, time: int, connection: sqlite3.Connection) -> None:
     if batch.spends:
         rows = [(str(spend.incarnation), spend.seq, dict(spend.units)) for spend in batch.spends]
         if connection.execute(_INSERT_SPENDS, {"spends": _encode(rows), "time": time}).rowcount < len(rows):
-            raise _Refused(partial(_closed, batch))
+            raise _Refused(_closed)
     if batch.event_count:
         connection.execute(
             "INSERT INTO outbox (create_time, event_count, events) VALUES (?, ?, ?)",
@@ -337,12 +411,12 @@ def _order_rows(orders: Sequence[NewOrder]) -> str:
     """As JSON, sorted by id: neighbours in the tree are written together."""
     rows = (
         f'["{order_id}",{_encode(customer_id)},{encode_lines(lines)}]'
-        for order_id, customer_id, lines in sorted(orders)
+        for order_id, customer_id, lines, _ in sorted(orders)
     )
     return f"[{','.join(rows)}]"
 
 
-def _fenced(batch: Batch, connection: sqlite3.Connection) -> IncarnationsFenced | None:
+def _fenced(batch: Batch | TransitionBatch, connection: sqlite3.Connection) -> IncarnationsFenced | None:
     asked = {spend.incarnation for spend in batch.spends}
     rows = connection.execute(
         "SELECT incarnation FROM incarnations WHERE NOT fenced AND incarnation IN (SELECT value FROM json_each(?))",
@@ -359,7 +433,20 @@ def _existing(batch: Batch, connection: sqlite3.Connection) -> OrdersExist:
     return OrdersExist(orders)
 
 
-def _closed(batch: Batch, connection: sqlite3.Connection) -> ReservationsClosed:
+def _moved(batch: TransitionBatch, connection: sqlite3.Connection) -> OrdersMoved:
+    versions = {order.order_id: order.version for order, *_ in batch.transitions}
+    found = _find_orders(list(versions), connection)
+    moved = {
+        order_id: found.get(order_id)
+        for order_id, version in versions.items()
+        if order_id not in found or found[order_id].version != version
+    }
+    if not moved:
+        raise ValueError("the batch names an order twice")
+    return OrdersMoved(moved)
+
+
+def _closed(batch: Batch | TransitionBatch, connection: sqlite3.Connection) -> ReservationsClosed:
     sold: dict[ReservationKey, Mapping[str, int]] = {}
     for spend in batch.spends:
         row = connection.execute(
@@ -463,9 +550,17 @@ def _outbox_rows(after: int, limit: int, connection: sqlite3.Connection) -> Sequ
 
 
 def _order(row: tuple[Any, ...]) -> Order:
-    order_id, customer_id, lines, state, create_time, update_time, version = row
+    order_id, customer_id, lines, state, create_time, update_time, version, hold_end, reason = row
     return Order(
-        order_id, customer_id, decode_lines(lines), OrderState(state), _time(create_time), _time(update_time), version
+        order_id,
+        customer_id,
+        decode_lines(lines),
+        OrderState(state),
+        _time(create_time),
+        _time(update_time),
+        version,
+        None if hold_end is None else _time(hold_end),
+        reason,
     )
 
 

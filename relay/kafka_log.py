@@ -52,12 +52,15 @@ _kafka_logger = logging.getLogger("sluice.kafka")
 
 
 class _Publication:
-    """One call of `publish`: done when every delivery report is in. Touched by the poll thread only, once enqueued."""
+    """One call of `publish`: done when the last event of each partition is acknowledged, which then says the same of
+    all before it: an idempotent producer's partition is acknowledged in order, and an event that fails ends it. A
+    report for every event would cost as much as sending it. Touched by the poll thread only, once enqueued.
+    """
 
     __slots__ = ("done", "error", "finished", "unreported")
 
-    def __init__(self, count: int, done: "asyncio.Future[None]", finished: "list[_Publication]") -> None:
-        self.unreported = count
+    def __init__(self, partitions: int, done: "asyncio.Future[None]", finished: "list[_Publication]") -> None:
+        self.unreported = partitions
         self.done = done
         self.error: KafkaError | None = None
         self.finished = finished
@@ -120,28 +123,27 @@ class KafkaPublisher:
         self._waiting.add(done)
         try:
             async with self._in_order:
-                await self._enqueue(events, _Publication(len(events), done, self._finished))
+                await self._enqueue(events, done)
             await done
         finally:
             self._waiting.discard(done)
 
-    async def _enqueue(self, events: Sequence[Event], publication: _Publication) -> None:
+    async def _enqueue(self, events: Sequence[Event], done: "asyncio.Future[None]") -> None:
         if self._failure is not None:
             raise self._failure
         produce = self._producer.produce
         headers = self._headers.headers
-        partitions = self._partitions
-        on_delivery = publication.reported
+        seats = [self._seat(event) for event in events]
+        last = {seat: index for index, seat in enumerate(seats)}
+        publication = _Publication(len(last), done, self._finished)
         enqueued = 0
         try:
-            for event in events:
-                topic, key = event.topic, event.key
-                # Order ids never repeat; remembering their slots would push the SKUs out of the cache.
-                slot = slot_of_sku(key) if topic == TOPIC_STOCK_CHANGED else slot_of(key)
-                partition = slot % partitions[topic]
+            for event, seat in zip(events, seats, strict=True):
+                topic, partition = seat
+                on_delivery = publication.reported if last[seat] == enqueued else None
                 while True:
                     try:
-                        produce(topic, event.value, key, partition, on_delivery=on_delivery, headers=headers(event))
+                        produce(topic, event.value, event.key, partition, on_delivery, headers=headers(event))
                         break
                     except BufferError:
                         await asyncio.sleep(QUEUE_FULL_PAUSE_S)
@@ -152,6 +154,13 @@ class KafkaPublisher:
         finally:
             if enqueued < len(events):
                 self._fail("an earlier call was broken off")
+
+    def _seat(self, event: Event) -> tuple[str, int]:
+        """Topic and partition."""
+        topic, key = event.topic, event.key
+        # Order ids never repeat; remembering their slots would push the SKUs out of the cache.
+        slot = slot_of_sku(key) if topic == TOPIC_STOCK_CHANGED else slot_of(key)
+        return topic, slot % self._partitions[topic]
 
     async def close(self) -> None:
         """Drops what is not acknowledged yet; calls that wait for it raise LogUnreachable."""

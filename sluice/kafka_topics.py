@@ -10,10 +10,22 @@ from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from sluice.errors import LogUnreachable
-from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED
+from sluice.seams.event_log import (
+    TOPIC_ORDER_CANCELLED,
+    TOPIC_ORDER_CONFIRMED,
+    TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_VALIDATED,
+    TOPIC_STOCK_CHANGED,
+)
 from sluice.slots import SLOT_COUNT
 
-RELAY_TOPICS = (TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED)
+RELAY_TOPICS = (
+    TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_VALIDATED,
+    TOPIC_ORDER_CONFIRMED,
+    TOPIC_ORDER_CANCELLED,
+    TOPIC_STOCK_CHANGED,
+)
 
 ANSWER_LIMIT_S = 5.0
 """For one metadata or admin request. A broker that is up answers in milliseconds, one that starts within seconds."""

@@ -5,7 +5,7 @@ arrives, how it is answered and how it is keyed on Kafka, and the database drive
 """
 
 from collections.abc import Sequence
-from datetime import datetime
+from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
@@ -25,6 +25,13 @@ MAX_ORDERS_PER_BATCH = 5_000
 """One `PlaceOrders` message: at about 150 bytes an order it stays well below gRPC's 4 MiB message limit."""
 
 
+MIN_HOLD = timedelta(seconds=1)
+"""Shorter holds would end before who placed them can answer; holds that are over are looked for twice a second."""
+
+MAX_HOLD = timedelta(days=30)
+"""Units set aside for longer are better kept out of the sale."""
+
+
 class OrderState(IntEnum):
     """The same numbers as `sluice.orders.v1.OrderState`."""
 
@@ -36,6 +43,16 @@ class OrderState(IntEnum):
     EXPIRED = 6
     CANCELLED = 7
     REJECTED = 8
+
+
+HOLDS_UNITS = frozenset({OrderState.CREATED, OrderState.VALIDATED, OrderState.CONFIRMED, OrderState.HELD})
+"""An order in any other state never had units, or has given them back."""
+
+ENDED_BY_CLIENT = "CLIENT"
+ENDED_BY_EXPIRY = "HOLD_EXPIRED"
+ENDED_AS_OVERSOLD = "OVERSOLD"
+"""Why an order has no units any more. Fixed names: they are in answers and events, and clients branch on them. Another
+check that cancels orders has a name of its own in the same style."""
 
 
 class StockPolicy(IntEnum):
@@ -54,15 +71,20 @@ class Line(NamedTuple):
 
 
 class NewOrder(NamedTuple):
-    """A valid order that has not been decided yet. `lines` are sorted by SKU, each SKU once."""
+    """A valid order that has not been decided yet. `lines` are sorted by SKU, each SKU once. With `hold` its units are
+    set aside for so long, from its creation on, and go back unless it is confirmed.
+    """
 
     order_id: str
     customer_id: str
     lines: tuple[Line, ...]
+    hold: timedelta | None = None
 
 
 class Order(NamedTuple):
-    """An order that stands in the journal."""
+    """An order that stands in the journal. `hold_end` is kept when the hold is over; `reason` says why the order ended,
+    and is empty while it has its units.
+    """
 
     order_id: str
     customer_id: str
@@ -71,14 +93,17 @@ class Order(NamedTuple):
     create_time: datetime
     update_time: datetime
     version: int
+    hold_end: datetime | None = None
+    reason: str = ""
 
 
 def same_content(order: Order, new: NewOrder) -> bool:
     """Whether `new` asks for what `order` is: then it is the same order sent again, not a reused id."""
-    return order.customer_id == new.customer_id and order.lines == new.lines
+    hold = None if order.hold_end is None else order.hold_end - order.create_time
+    return order.customer_id == new.customer_id and order.lines == new.lines and hold == new.hold
 
 
-def units_by_sku(orders: Sequence[NewOrder]) -> dict[str, int]:
+def units_by_sku(orders: Sequence[NewOrder | Order]) -> dict[str, int]:
     """Sums of all lines of `orders`, by SKU."""
     units: dict[str, int] = {}
     for order in orders:

@@ -2,14 +2,15 @@
 
 Orders are served from the escrow, in memory. Per SKU one conditional write is in flight at a time; orders for which
 the escrow does not suffice wait and share the next one. How much is taken ahead, and when the unsold goes back, is
-the policy's appetite: nothing ahead and at once for `exact`, about a second of demand for `escrow`.
+the policy's appetite: nothing ahead and at once for `exact`, about a second of demand for `escrow`. Of SKUs with the
+policy `counter` nothing is taken; `stockd/counting.py` says what is free, and all else is the same for them.
 
 Safety rests on three rules (design §3): a write of unknown outcome is sent again unchanged, never made anew; a
 reservation is believed sold or void only as the journal's row says; a fenced incarnation stops.
 """
 
 import asyncio
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
@@ -26,6 +27,7 @@ from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement, Ver
 from sluice.seams.stock_store import Applied, Consistency, NoSuchSku, Refused, Row, StockStore
 from stockd import appetite
 from stockd import escrow as escrows
+from stockd.counting import REFRESH_S, Counting
 from stockd.escrow import Escrow, EscrowLine, Request, Waiter
 from stockd.metrics import StockdMetrics
 
@@ -59,10 +61,14 @@ class _Need(Enum):
     """The order in front waits for another SKU."""
     LESS = 3
     MORE = 4
-    NOTHING = 5
+    COUNTING = 5
+    """Nothing is taken of it: what was sold is to be counted, or orders wait for what others counted."""
+    NOTHING = 6
 
 
 class _OpenReservation(NamedTuple):
+    """`granted` is negative where units are to return."""
+
     granted: dict[Escrow, int]
     since: float
 
@@ -82,6 +88,7 @@ class Engine:
         max_waiting_orders: int,
         owners: int,
         metrics: StockdMetrics,
+        counter_refresh_s: float = REFRESH_S,
     ) -> None:
         """`owners`: how many servers may hold an escrow of one SKU at a time; each leaves the others their share."""
         self.incarnation = incarnation
@@ -93,6 +100,14 @@ class Engine:
         self._max_waiting_orders = max_waiting_orders
         self._owners = owners
         self._metrics = metrics
+        self._counting = Counting(
+            incarnation=incarnation,
+            store=store,
+            monotonic=monotonic,
+            refresh_s=counter_refresh_s,
+            fence=self._fence,
+            metrics=metrics,
+        )
         self._escrows: dict[str, Escrow] = {}
         self._open: dict[int, _OpenReservation] = {}
         self._last_seq = 0
@@ -127,6 +142,20 @@ class Engine:
             expiry.cancel()
             self._waiting_orders -= order_count
         return self._answer(request)
+
+    async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
+        """See StockKeeper.reserve_return. Asks nobody: what comes back to an incarnation that then dies is found in the
+        journal by whoever folds it, whether it ever took units of the SKU or not.
+        """
+        del timeout_s
+        if self._fenced:
+            raise KeeperUnreachable(f"incarnation {self.incarnation} is fenced")
+        returning = {self._escrow(sku): -count for sku, count in units.items()}
+        for escrow, count in returning.items():
+            escrow.returning -= count
+        self._last_seq += 1
+        self._open[self._last_seq] = _OpenReservation(returning, self._monotonic())
+        return self.incarnation, self._last_seq
 
     async def settle(self, settlements: Sequence[Settlement], timeout_s: float) -> None:
         """See StockKeeper.settle. Cannot fail here: it only changes memory."""
@@ -181,10 +210,15 @@ class Engine:
                 self._tend(escrow)
 
     def units_free(self) -> int:
-        return sum(escrow.free for escrow in self._escrows.values())
+        return sum(escrow.free for escrow in self._escrows.values() if escrow.tally is None)
 
     def units_in_doubt(self) -> int:
         return sum(escrow.in_doubt for escrow in self._escrows.values())
+
+    def units_uncounted(self) -> int:
+        """Units of SKUs with the policy `counter` that other servers cannot see to be sold."""
+        tallies = [(escrow.tally, escrow.in_doubt) for escrow in self._escrows.values() if escrow.tally is not None]
+        return sum(tally.uncounted(in_doubt) for tally, in_doubt in tallies)
 
     def open_reservations(self) -> int:
         return len(self._open)
@@ -215,11 +249,16 @@ class Engine:
         for escrow, before in zip(shelf, demand_before, strict=True):
             escrow.asked.asked(escrow.demand - before, now)
         for escrow in shelf:
-            escrows.hand_out(escrow)  # what is in memory is sold at once, whatever the ledger is doing
+            self._hand_out(escrow)  # what is in memory is sold at once, whatever the ledger is doing
         for escrow in shelf:
             escrow.changed.set()
             self._tend(escrow)
         return waiters
+
+    def _hand_out(self, escrow: Escrow) -> None:
+        if escrow.tally is not None:
+            self._counting.recount(escrow, escrow.tally)
+        escrows.hand_out(escrow)
 
     def _escrow(self, sku: str) -> Escrow:
         escrow = self._escrows.get(sku)
@@ -274,6 +313,8 @@ class Engine:
             task.add_done_callback(self._tasks.discard)
 
     def _needs(self, escrow: Escrow) -> "_Need":
+        if escrow.tally is not None:
+            return _Need.COUNTING if escrow.demand or not escrow.tally.all_counted() else _Need.NOTHING
         if escrow.demand > escrow.free:
             return _Need.UNITS_FOR_ORDERS
         if escrow.demand > 0:
@@ -298,7 +339,7 @@ class Engine:
         try:
             while not self._fenced:
                 escrow.changed.clear()
-                escrows.hand_out(escrow)
+                self._hand_out(escrow)
                 match self._needs(escrow):
                     case _Need.UNITS_FOR_ORDERS:
                         await self._fetch(escrow)
@@ -308,7 +349,9 @@ class Engine:
                         await self._refill(escrow)
                     case _Need.LESS:
                         await self._give_back(escrow, appetite.surplus(escrow.free, self._ahead(escrow)))
-                    case _Need.NOTHING:
+                    case _Need.COUNTING if escrow.tally is not None:
+                        await self._counting.act(escrow, escrow.tally)
+                    case _:
                         return
         except IncarnationFenced:
             _log.error("stopped selling", sku=escrow.sku)
@@ -335,7 +378,7 @@ class Engine:
         outcome: Applied | Refused | NoSuchSku | None = NoSuchSku()
         if await self._look(escrow):
             missing = escrow.demand - escrow.free
-            if missing <= 0:
+            if missing <= 0 or escrow.tally is not None:
                 return
             outcome = await self._take(escrow, missing + self._ahead(escrow))
         if isinstance(outcome, NoSuchSku):
@@ -378,13 +421,16 @@ class Engine:
         if ledger is None:
             return False
         escrow.policy = ledger.policy
+        if ledger.policy is StockPolicy.COUNTER and escrow.tally is None:
+            escrows.begin_counting(escrow, self.incarnation)
         escrow.available = ledger.available
         escrow.seen_at = self._monotonic()
         return True
 
     def _forget_if_empty(self, escrow: Escrow) -> None:
         """Clients may ask for any name: those of no SKU must not fill memory."""
-        if escrow.row is None and not escrow.in_doubt and self._escrows.get(escrow.sku) is escrow:
+        holds = escrow.in_doubt or escrow.returning or escrow.free
+        if escrow.row is None and not holds and self._escrows.get(escrow.sku) is escrow:
             del self._escrows[escrow.sku]
 
     async def _wait_for_units_in_doubt(self, escrow: Escrow) -> None:
@@ -399,15 +445,24 @@ class Engine:
 
     async def _give_back(self, escrow: Escrow, count: int) -> None:
         """Returns free units; while the store is away, keeps them until somebody asks or some time has passed."""
+        if escrow.policy is None:  # they came back before anybody asked this server for the SKU
+            with suppress(StoreUnreachable):
+                if await self._look(escrow):
+                    return
+            await self._pause(escrow)
+            return
         escrow.free -= count  # they are on their way: nobody may be granted them
         outcome = None
         with suppress(StoreUnreachable):
             outcome = await self._take(escrow, -count)
         if not isinstance(outcome, Applied):
             escrow.free += count
-            with suppress(TimeoutError):
-                async with asyncio.timeout(RESEND_BACKOFF_S[-1]):
-                    await escrow.changed.wait()
+            await self._pause(escrow)
+
+    async def _pause(self, escrow: Escrow) -> None:
+        with suppress(TimeoutError):
+            async with asyncio.timeout(RESEND_BACKOFF_S[-1]):
+                await escrow.changed.wait()
 
     async def _take(self, escrow: Escrow, count: int) -> Applied | Refused | NoSuchSku | None:
         """One conditional write, sent again until its outcome is known. None: look again, nothing was taken.

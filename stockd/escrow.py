@@ -10,11 +10,13 @@ refused elsewhere: that is what makes "exactly as many orders as there are units
 
 import asyncio
 from collections import deque
+from uuid import UUID
 
 from sluice.model import StockPolicy
 from sluice.seams.stock_keeper import Verdict
 from sluice.seams.stock_store import Row
 from stockd.appetite import Demand
+from stockd.counter import Tally
 
 SOLD_OUT_PATIENCE_S = 0.25
 """How long an order waits for units in doubt before it hears "out of stock". A commit and its settlement take a few
@@ -42,7 +44,10 @@ class Request:
 
 
 class Escrow:
-    """One SKU's units in this incarnation. `row` is what its ledger row is believed to be; None: there is none."""
+    """One SKU's units in this incarnation. `row` is what its ledger row is believed to be; None: there is none.
+
+    Of a SKU with the policy `counter` nothing is ever taken from the ledger: `tally` says how many units are free.
+    """
 
     __slots__ = (
         "asked",
@@ -54,10 +59,12 @@ class Escrow:
         "in_doubt",
         "policy",
         "refill_not_before",
+        "returning",
         "row",
         "seen_at",
         "sku",
         "suspect",
+        "tally",
         "tended",
         "waiting",
     )
@@ -67,12 +74,15 @@ class Escrow:
         self.row: Row | None = None
         # Learnt from the ledger when the SKU is first asked for.
         self.policy: StockPolicy | None = None
+        self.tally: Tally | None = None
         self.available = 0  # in the ledger, as it was last seen; others take from it too
         self.seen_at = 0.0
         self.asked = Demand()
         self.refill_not_before = 0.0
         self.free = 0
         self.in_doubt = 0
+        # Units of orders that are about to end: free when the journal says so, and never counted if it does not.
+        self.returning = 0
         self.demand = 0
         self.waiting: deque[Waiter] = deque()
         self.changed = asyncio.Event()
@@ -145,12 +155,12 @@ def refuse_hopeless(escrow: Escrow, available: int, now: float) -> int:
     `available` is what the ledger has just said. Returns the units that those who stay need beyond the free ones,
     at most `available`.
 
-    Units may come back that are in doubt, or will be as soon as those ahead are granted; and those promised to a cart,
-    which may be refused for another SKU. What the waiter's own request is granted is no hope: nobody can settle that
-    before the request is answered.
+    Units may come back that are in doubt or of orders that are ending, or will be as soon as those ahead are granted;
+    and those promised to a cart, which may be refused for another SKU. What the waiter's own request is granted is no
+    hope: nobody can settle that before the request is answered.
     """
     budget = escrow.free + available
-    hope = escrow.in_doubt
+    hope = escrow.in_doubt + escrow.returning
     own: dict[Request, int] = {}
     planned = 0
     undecided = [waiter for waiter in escrow.waiting if not waiter.decided]
@@ -178,11 +188,48 @@ def refuse_all(escrow: Escrow, verdict: Verdict) -> None:
         refuse(front, verdict, front.index_of(escrow))
 
 
+def refuse_above(escrow: Escrow, limit: int) -> None:
+    """Refuses those at the front who want more than `limit`, which nobody may have at once."""
+    while (front := _front(escrow)) is not None and front.quantity_of(escrow) > limit:
+        refuse(front, Verdict.OUT_OF_STOCK, front.index_of(escrow))
+
+
+def send_back(escrow: Escrow) -> bool:
+    """Lets the order in front, and the rest of its request, ask again, if units granted to that request are in its way:
+    nobody can settle those before the request is answered. Returns whether they are.
+    """
+    front = _front(escrow)
+    if front is None or not front.request.granted.get(escrow):
+        return False
+    for waiter in [waiter for waiter in escrow.waiting if waiter.request is front.request and not waiter.decided]:
+        refuse(waiter, Verdict.AGAIN, waiter.index_of(escrow))
+    return True
+
+
 def settle(escrow: Escrow, granted: int, sold: int) -> None:
-    """Ends the doubt about `granted` units of which `sold` were sold. A return has negative `sold`."""
-    escrow.in_doubt -= granted
-    escrow.free += granted - sold
+    """Ends the doubt about `granted` units of which `sold` were sold. Both are negative where units were to return."""
+    if granted < 0:
+        escrow.returning += granted
+    else:
+        escrow.in_doubt -= granted
+    if escrow.tally is None:
+        escrow.free += max(granted, 0) - sold
+    else:
+        # What is free is found anew before the next grant; until then more may have come back than may be granted.
+        escrow.tally.sold += sold
+        escrow.free = 0
     escrow.changed.set()
+
+
+def begin_counting(escrow: Escrow, incarnation: UUID) -> None:
+    """The policy is `counter`. What has been free until now came back, and was never taken."""
+    escrow.tally = Tally(incarnation, sold=-escrow.free - escrow.in_doubt)
+    escrow.free = 0
+
+
+def recount(escrow: Escrow, tally: Tally) -> None:
+    front = _front(escrow)
+    escrow.free = tally.grantable(escrow.in_doubt, front.quantity_of(escrow) if front else 0)
 
 
 def adopt(escrow: Escrow, row: Row) -> None:

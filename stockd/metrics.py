@@ -11,6 +11,14 @@ class StockdMetrics:
         self._orders = {verdict: orders.labels(verdict.name.lower()) for verdict in Verdict}
         self.takes = Counter("sluice_stockd_takes", "conditional writes answered by the ledger", registry=registry)
         self.store_errors = Counter("sluice_stockd_store_errors", "ledger calls without an answer", registry=registry)
+        self.additions = Counter(
+            "sluice_stockd_counter_additions", "additions to counters that were answered", registry=registry
+        )
+        self.uncertain_additions = Counter(
+            "sluice_stockd_counter_additions_uncertain",
+            "additions to counters without an answer; each closes its cell",
+            registry=registry,
+        )
         self.closed_by_grace = Counter(
             "sluice_stockd_reservations_closed",
             "reservations that nobody settled, decided by the journal",

@@ -2,7 +2,7 @@
 
 A fenced incarnation cannot sell any more, so what the journal says it sold is final: its ledger row shrinks to that,
 and the rest is available again. May be repeated at any time, by any number at once: a late write of a zombie may strand
-units again.
+units again. Of a SKU with the policy `counter` it held nothing; what it sold is stated instead of what it counted.
 """
 
 import asyncio
@@ -11,8 +11,10 @@ from typing import NamedTuple
 from uuid import UUID
 
 from journal.protocol import Journal
+from sluice.counting import open_sellers
 from sluice.errors import StoreUnreachable
-from sluice.seams.stock_store import Applied, Consistency, StockStore
+from sluice.model import StockPolicy
+from sluice.seams.stock_store import ALL_CELLS, Applied, Cell, Consistency, Row, StockStore
 
 FOLDS_AT_ONCE = 32
 """Each is a serial read and mostly a conditional write, of different SKUs. One after the other a server with 100,000
@@ -20,7 +22,7 @@ SKUs would take a quarter of an hour; more at once would be in the way of the ta
 
 
 class HeldRow(NamedTuple):
-    """A ledger row that may hold more than was sold of it."""
+    """A ledger row that may hold more than was sold of it. `sold` is negative where more came back than was sold."""
 
     incarnation: UUID
     sku: str
@@ -35,13 +37,14 @@ class Returned(NamedTuple):
 
 
 async def held_rows(incarnation: UUID, journal: Journal, store: StockStore) -> Sequence[HeldRow]:
-    """Every row that the incarnation may have. What it sold is final if it was fenced before this was called.
+    """Every row that the incarnation may have, or must get: units of cancelled orders may have come back to a server
+    that never took any. What it sold is final if it was fenced before this was called.
 
     Raises StoreUnreachable, JournalUnreachable.
     """
-    skus = await store.skus_noted(incarnation)
-    spent = await journal.spent(incarnation) if skus else {}
-    return [HeldRow(incarnation, sku, spent.get(sku, 0)) for sku in skus]
+    noted = await store.skus_noted(incarnation)
+    spent = await journal.spent(incarnation)
+    return [HeldRow(incarnation, sku, spent.get(sku, 0)) for sku in sorted({*noted, *spent})]
 
 
 def fold(rows: Sequence[HeldRow], store: StockStore) -> AsyncIterator[Returned]:
@@ -73,16 +76,21 @@ async def _each(rows: Sequence[HeldRow], act: Callable[[HeldRow], Awaitable[int]
 
 async def _unsold(row: HeldRow, store: StockStore) -> int:
     ledger = await store.read(row.sku, Consistency.STRONG)
-    held = ledger.held.get(row.incarnation) if ledger else None
-    return max(held.units - row.sold, 0) if held else 0
+    return max(_units(ledger.held.get(row.incarnation)) - row.sold, 0) if ledger else 0
 
 
 async def _fold(row: HeldRow, store: StockStore) -> int:
     """Folds one row, as often as it changes under our hands."""
     while True:
         ledger = await store.read(row.sku, Consistency.STRONG)
-        held = ledger.held.get(row.incarnation) if ledger else None
-        if held is None or held.units <= row.sold:
+        if ledger is None:
+            return 0
+        if ledger.policy is StockPolicy.COUNTER:
+            await _state_sales(row, store)
+            return 0
+        held = ledger.held.get(row.incarnation)
+        unsold = _units(held) - row.sold
+        if unsold <= 0:
             return 0
         try:
             outcome = await store.fold(row.sku, row.incarnation, held, row.sold)
@@ -91,4 +99,14 @@ async def _fold(row: HeldRow, store: StockStore) -> int:
                 raise
             continue  # the strong read says whether it happened
         if isinstance(outcome, Applied):
-            return held.units - row.sold
+            return unsold
+
+
+def _units(held: Row | None) -> int:
+    return held.units if held else 0
+
+
+async def _state_sales(row: HeldRow, store: StockStore) -> None:
+    """From now on others see what it sold, though additions of it were lost, never made, or land later."""
+    if row.incarnation in open_sellers(await store.counts(row.sku, Consistency.QUORUM)):
+        await store.close_cell(row.sku, Cell(row.incarnation, ALL_CELLS), row.sold)

@@ -34,6 +34,17 @@ def keeper_service(engine: Engine) -> grpc.GenericRpcHandler:
             blamed_sku_indexes=reservation.blamed,
         )
 
+    async def reserve_return(request: stock_pb2.ReserveReturnRequest, context: Any) -> stock_pb2.ReserveReturnResponse:
+        _check_return(request)
+        timeout_s = context.time_remaining() or DEFAULT_TIMEOUT_S
+        try:
+            incarnation, seq = await engine.reserve_return(
+                dict(zip(request.skus, request.units, strict=True)), timeout_s
+            )
+        except KeeperUnreachable as error:
+            raise RpcFailure(grpc.StatusCode.UNAVAILABLE, "FENCED", str(error)) from error
+        return stock_pb2.ReserveReturnResponse(incarnation=incarnation.bytes, seq=seq)
+
     async def settle(request: stock_pb2.SettleRequest, context: Any) -> stock_pb2.SettleResponse:
         del context
         await engine.settle(_settlements(request.settlements), DEFAULT_TIMEOUT_S)
@@ -43,6 +54,7 @@ def keeper_service(engine: Engine) -> grpc.GenericRpcHandler:
         SERVICE_NAME,
         {
             "Reserve": server.unary(reserve, stock_pb2.ReserveRequest),
+            "ReserveReturn": server.unary(reserve_return, stock_pb2.ReserveReturnRequest),
             "Settle": server.unary(settle, stock_pb2.SettleRequest),
         },
     )
@@ -72,5 +84,17 @@ def _check(request: stock_pb2.ReserveRequest) -> None:
         violations.append(("settlements.incarnation", "must have 16 bytes"))
     if any(len(settlement.skus) != len(settlement.units) for settlement in request.settlements):
         violations.append(("settlements.units", "must have as many entries as skus"))
+    if violations:
+        raise invalid(violations)
+
+
+def _check_return(request: stock_pb2.ReserveReturnRequest) -> None:
+    violations = []
+    if len(request.skus) != len(request.units):
+        violations.append(("units", "must have as many entries as skus"))
+    if not request.units or not all(request.units):
+        violations.append(("units", "must be positive, one at least"))
+    if len(set(request.skus)) != len(request.skus):
+        violations.append(("skus", "must name each SKU once"))
     if violations:
         raise invalid(violations)

@@ -5,6 +5,9 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 TOPIC_ORDER_CREATED = "order-created"
+TOPIC_ORDER_VALIDATED = "order-validated"
+TOPIC_ORDER_CONFIRMED = "order-confirmed"
+TOPIC_ORDER_CANCELLED = "order-cancelled"
 TOPIC_STOCK_CHANGED = "stock-changed"
 
 

@@ -14,6 +14,8 @@ class Verdict(IntEnum):
     SKU_NOT_FOUND = 3
     LEDGER_UNREACHABLE = 4
     OVERLOADED = 5
+    AGAIN = 6
+    """Not decided: it cannot be before this answer is heard. Commit what was granted and ask again at once."""
 
 
 class ReserveBatch(NamedTuple):
@@ -43,7 +45,7 @@ class Reservation(NamedTuple):
 
 
 class Settlement(NamedTuple):
-    """What the journal's row `(incarnation, seq)` says: units sold, by SKU."""
+    """What the journal's row `(incarnation, seq)` says: units sold, by SKU; negative where they came back."""
 
     incarnation: UUID
     seq: int
@@ -58,6 +60,15 @@ class StockKeeper(Protocol):
 
         Raises KeeperUnreachable. An answer that is lost needs no care: a reservation that is never committed becomes
         void, so the caller may ask another server at once.
+        """
+        ...
+
+    async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
+        """Reserves the return of units (positive, by SKU) of orders that are about to end: a reservation of negative
+        quantity. Granted always, without asking the ledger. The units are for sale again when the journal has the row
+        `(incarnation, seq)` that is returned here, with negative units; without it the reservation becomes void.
+
+        Raises KeeperUnreachable; as with `reserve`, another server may be asked at once. Any server takes any SKU back.
         """
         ...
 

@@ -2,6 +2,11 @@
 
 One partition per SKU: `available` and `policy`, one row per restock, one row per incarnation that ever held units.
 Only conditional writes. Conservation holds at every moment: sum of restocks = available + sum of units held.
+
+SKUs with the policy `counter` have restocks only; beside the ledger each incarnation counts what it sells of them. An
+addition to a counter cannot be guarded as the ledger's writes are: sent twice it counts twice. So it is sent once. When
+its outcome is unknown its cell is closed with what it should hold, and the next one opened: however late the addition
+lands, nobody looks at it.
 """
 
 from collections.abc import Mapping, Sequence
@@ -14,6 +19,9 @@ from sluice.model import StockPolicy
 
 class Row(NamedTuple):
     """What a restock's or an incarnation's row holds. `version` counts the writes to the row and never goes back.
+
+    The units of an incarnation's row are negative if it gave more to `available` than it took: units of orders that
+    were cancelled came back to it.
 
     Units alone are no guard: a row may come back to a value that it had (give back 3, take 3), and a late copy of an
     old "give back" would then apply again and release units that are being sold.
@@ -72,9 +80,28 @@ class SkuPage(NamedTuple):
     next_after: str | None
 
 
+ALL_CELLS = -1
+"""The number under which what a fenced incarnation sold is stated: it counts instead of all of its cells."""
+
+
+class Cell(NamedTuple):
+    """A counter to which only `incarnation` adds. Its first has number 0."""
+
+    incarnation: UUID
+    number: int
+
+
+class Counts(NamedTuple):
+    """All cells of one SKU. `added` are the sums of the additions; `closed` what counts instead, where it is given."""
+
+    added: Mapping[Cell, int]
+    closed: Mapping[Cell, int]
+
+
 class StockStore(Protocol):
     """Every method raises StoreUnreachable. Where `outcome_unknown` is set the same write may be sent again: its
-    guard makes that harmless, and a refusal that shows the wanted value means that it had been applied.
+    guard makes that harmless, and a refusal that shows the wanted value means that it had been applied. Only `add_sold`
+    has no guard.
     """
 
     async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
@@ -87,14 +114,15 @@ class StockStore(Protocol):
 
     async def take(self, sku: str, incarnation: UUID, before: Row | None, count: int) -> WriteOutcome:
         """Moves `count` units from available to the incarnation's row, if the row is `before` (None: no row) and
-        `available >= count`. A negative `count` gives back; it needs `before.units + count >= 0`, which the caller
-        sees to. The row becomes `(before.units + count, before.version + 1)`; a first take makes version 1.
+        `available >= count`. A negative `count` gives back units that the incarnation has, taken or come back to it.
+        The row becomes `(before.units + count, before.version + 1)`; a first write makes version 1.
         """
         ...
 
-    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
-        """Shrinks a fenced incarnation's row from `before` to what it sold, raises its version and returns the rest to
-        available. May be repeated at any time, and must be: a late write of a zombie may strand units again.
+    async def fold(self, sku: str, incarnation: UUID, before: Row | None, sold: int) -> WriteOutcome:
+        """Shrinks a fenced incarnation's row from `before` (None: no row) to what it sold, which is negative if more
+        came back to it than it sold, raises its version and returns the rest to available. May be repeated at any time,
+        and must be: a late write of a zombie may strand units again.
         """
         ...
 
@@ -110,6 +138,20 @@ class StockStore(Protocol):
 
     async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
         """The SKU's rows, None if it was never created."""
+        ...
+
+    async def add_sold(self, sku: str, cell: Cell, units: int) -> None:
+        """Adds to a cell, which is made if it is not there: adding 0 only makes it. `units` may be negative. After
+        `outcome_unknown` it must not be sent again, unless `units` is 0.
+        """
+        ...
+
+    async def close_cell(self, sku: str, cell: Cell, units: int) -> None:
+        """From now on `units` count for the cell. May be sent again, by anyone, with the same units."""
+        ...
+
+    async def counts(self, sku: str, consistency: Consistency) -> Counts:
+        """The SKU's cells. LOCAL may miss writes that were answered; QUORUM is as good as STRONG."""
         ...
 
     async def list_skus(self, after: str | None, limit: int) -> SkuPage:

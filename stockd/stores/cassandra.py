@@ -1,5 +1,6 @@
 """The ledger in Cassandra: conditional writes on one partition per SKU, decided among the replicas of the home data
-centre (LOCAL_SERIAL, committed at LOCAL_QUORUM).
+centre (LOCAL_SERIAL, committed at LOCAL_QUORUM). Beside it counters, added to and read at LOCAL_QUORUM: at LOCAL_ONE an
+addition would be lost with the one replica that has it.
 """
 
 import asyncio
@@ -14,7 +15,9 @@ from sluice.errors import LedgerMissing
 from sluice.model import StockPolicy
 from sluice.seams.stock_store import (
     Applied,
+    Cell,
     Consistency,
+    Counts,
     Ledger,
     NoSuchSku,
     Refused,
@@ -64,6 +67,10 @@ class _Statements(NamedTuple):
     note_holder: Any = "INSERT INTO {keyspace}.holders (incarnation, sku) VALUES (?, ?)"
     noted: Any = "SELECT sku FROM {keyspace}.holders WHERE incarnation = ?"
     ledger: Any = "SELECT kind, id, units, version, available, policy FROM {keyspace}.stock WHERE sku = ?"
+    add_sold: Any = "UPDATE {keyspace}.counted SET units = units + ? WHERE sku = ? AND incarnation = ? AND number = ?"
+    close_cell: Any = "INSERT INTO {keyspace}.counted_closed (sku, incarnation, number, units) VALUES (?, ?, ?, ?)"
+    added: Any = "SELECT incarnation, number, units FROM {keyspace}.counted WHERE sku = ?"
+    closed: Any = "SELECT incarnation, number, units FROM {keyspace}.counted_closed WHERE sku = ?"
     first_page: Any = "SELECT DISTINCT sku, policy, available FROM {keyspace}.stock LIMIT ?"
     # Two SKUs with the same 64-bit token would need billions of SKUs, so a token is as good as a position.
     next_page: Any = "SELECT DISTINCT sku, policy, available FROM {keyspace}.stock WHERE token(sku) > token(?) LIMIT ?"
@@ -130,8 +137,8 @@ class CassandraStore:
         units = (before.units if before else 0) + count
         return await self._move(sku, _TAKEN, incarnation, added=-count, floor=floor, before=before, units=units)
 
-    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
-        added = before.units - sold
+    async def fold(self, sku: str, incarnation: UUID, before: Row | None, sold: int) -> WriteOutcome:
+        added = (before.units if before else 0) - sold
         return await self._move(sku, _TAKEN, incarnation, added=added, floor=0, before=before, units=sold)
 
     async def note_holder(self, incarnation: UUID, sku: str) -> None:
@@ -153,6 +160,22 @@ class CassandraStore:
         restocks = {row_id: units for kind, row_id, units, *_ in answer.rows if kind == _RESTOCK}
         held = {row_id: Row(units, version) for kind, row_id, units, version, *_ in answer.rows if kind == _TAKEN}
         return Ledger(sku, StockPolicy[policy.upper()], available, restocks, held)
+
+    async def add_sold(self, sku: str, cell: Cell, units: int) -> None:
+        # The server drops what it could not do within `counter_write_request_timeout` (5 s), which is longer than this
+        # waits. So an addition of unknown outcome may land some seconds later.
+        await self._session.write(self._statements.add_sold.bind((units, sku, *cell)))
+
+    async def close_cell(self, sku: str, cell: Cell, units: int) -> None:
+        await self._session.write(self._statements.close_cell.bind((sku, *cell, units)))
+
+    async def counts(self, sku: str, consistency: Consistency) -> Counts:
+        level = ConsistencyLevel.LOCAL_ONE if consistency is Consistency.LOCAL else ConsistencyLevel.LOCAL_QUORUM
+        added, closed = await asyncio.gather(
+            self._session.read(self._statements.added.bind((sku,)), level),
+            self._session.read(self._statements.closed.bind((sku,)), level),
+        )
+        return Counts(_by_cell(added), _by_cell(closed))
 
     async def list_skus(self, after: str | None, limit: int) -> SkuPage:
         one_more = limit + 1  # tells whether a page follows
@@ -196,6 +219,10 @@ def _only_row(answer: Answer) -> dict[str, Any]:
     """By name: the order of the columns differs between statements, and a missing SKU shows none of them."""
     (row,) = answer.rows
     return dict(zip(answer.columns, row, strict=True))
+
+
+def _by_cell(answer: Answer) -> dict[Cell, int]:
+    return {Cell(incarnation, number): units for incarnation, number, units in answer.rows}
 
 
 def _is_whole(answer: Answer) -> bool:

@@ -1,6 +1,6 @@
-"""Keyspace and tables. The ledger may only be written by conditional writes, whoever writes it."""
+"""Keyspace and tables. The ledger (`stock`) may only be written by conditional writes, whoever writes it."""
 
-TABLES = ("stock", "holders")
+TABLES = ("stock", "holders", "counted", "counted_closed")
 
 _KEYSPACE = """
 CREATE KEYSPACE IF NOT EXISTS {keyspace}
@@ -29,9 +29,26 @@ CREATE TABLE IF NOT EXISTS {keyspace}.holders (
 """
 
 
+# A table of counters holds nothing else. Each incarnation adds to cells of its own, so the replicas' locks on a hot SKU
+# are spread too. Rows are never deleted: a deleted counter comes back wrong.
+_COUNTED = """
+CREATE TABLE IF NOT EXISTS {keyspace}.counted (
+    sku text, incarnation uuid, number int, units counter,
+    PRIMARY KEY (sku, incarnation, number)
+) WITH compaction = {{'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'L4'}}
+"""
+
+_COUNTED_CLOSED = """
+CREATE TABLE IF NOT EXISTS {keyspace}.counted_closed (
+    sku text, incarnation uuid, number int, units bigint,
+    PRIMARY KEY (sku, incarnation, number)
+) WITH compaction = {{'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'L4'}}
+"""
+
+
 def create_statements(keyspace: str, replication_factor: int, local_dc: str) -> list[str]:
     """In the order in which they must run. What exists stays as it is, its replication too."""
     return [
         statement.format(keyspace=keyspace, replication_factor=replication_factor, local_dc=local_dc)
-        for statement in (_KEYSPACE, _STOCK, _HOLDERS)
+        for statement in (_KEYSPACE, _STOCK, _HOLDERS, _COUNTED, _COUNTED_CLOSED)
     ]

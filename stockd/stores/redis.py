@@ -1,4 +1,5 @@
-"""The ledger in Redis: one hash per SKU, changed by one Lua script per operation, which nothing can come between.
+"""The ledger in Redis: one hash per SKU, changed by one Lua script per operation, which nothing can come between. What
+is counted of a SKU is another hash; its writes need no script.
 
 A SKU is one key, so a script touches one slot of a Redis Cluster. No count ever becomes a number of Lua's, which are
 doubles and exact only up to 2^53: rows are compared as texts, and Redis itself adds, as signed 64-bit integers.
@@ -12,7 +13,9 @@ from uuid import UUID
 from sluice.model import StockPolicy
 from sluice.seams.stock_store import (
     Applied,
+    Cell,
     Consistency,
+    Counts,
     Ledger,
     NoSuchSku,
     Refused,
@@ -32,6 +35,8 @@ OPEN_LIMIT_S = 60.0
 
 _RESTOCK = "restock:"
 _TAKEN = "taken:"
+_ADDED = "added:"
+_CLOSED = "closed:"
 
 _CREATE = Script("""
 local policy = redis.call('HGET', KEYS[1], 'policy')
@@ -68,6 +73,7 @@ class RedisStore:
         self._index = f"{prefix}:skus"
         self._stock = f"{prefix}:stock:"
         self._holder = f"{prefix}:holder:"
+        self._counted = f"{prefix}:counted:"
 
     @classmethod
     async def open(
@@ -103,8 +109,8 @@ class RedisStore:
         units = (before.units if before else 0) + count
         return await self._move(sku, f"{_TAKEN}{incarnation}", added=-count, before=before, units=units)
 
-    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
-        added = before.units - sold
+    async def fold(self, sku: str, incarnation: UUID, before: Row | None, sold: int) -> WriteOutcome:
+        added = (before.units if before else 0) - sold
         return await self._move(sku, f"{_TAKEN}{incarnation}", added=added, before=before, units=sold)
 
     async def note_holder(self, incarnation: UUID, sku: str) -> None:
@@ -129,6 +135,24 @@ class RedisStore:
             else:
                 held[UUID(field.removeprefix(_TAKEN))] = _row(text)
         return Ledger(sku, policy, available, restocks, held)
+
+    async def add_sold(self, sku: str, cell: Cell, units: int) -> None:
+        await self._session.write("HINCRBY", self._counted + sku, _ADDED + _cell_text(cell), units)
+
+    async def close_cell(self, sku: str, cell: Cell, units: int) -> None:
+        await self._session.write("HSET", self._counted + sku, _CLOSED + _cell_text(cell), units)
+
+    async def counts(self, sku: str, consistency: Consistency) -> Counts:
+        del consistency
+        found = await self._session.read("HGETALL", self._counted + sku)
+        added: dict[Cell, int] = {}
+        closed: dict[Cell, int] = {}
+        for field, units in zip(found[::2], found[1::2], strict=True):
+            if field.startswith(_ADDED):
+                added[_cell(field.removeprefix(_ADDED))] = int(units)
+            else:
+                closed[_cell(field.removeprefix(_CLOSED))] = int(units)
+        return Counts(added, closed)
 
     async def list_skus(self, after: str | None, limit: int) -> SkuPage:
         skus: list[SkuSummary] = []
@@ -179,6 +203,15 @@ class RedisStore:
 def _row_text(row: Row | None) -> str:
     """One text for one row, so that equal texts are equal rows. Empty: no row."""
     return "" if row is None else f"{row.units} {row.version}"
+
+
+def _cell_text(cell: Cell) -> str:
+    return f"{cell.incarnation} {cell.number}"
+
+
+def _cell(text: str) -> Cell:
+    incarnation, number = text.split()
+    return Cell(UUID(incarnation), int(number))
 
 
 def _row(text: str) -> Row:

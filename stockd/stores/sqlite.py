@@ -9,7 +9,9 @@ from sluice.errors import StoreUnreachable
 from sluice.model import StockPolicy
 from sluice.seams.stock_store import (
     Applied,
+    Cell,
     Consistency,
+    Counts,
     Ledger,
     NoSuchSku,
     Refused,
@@ -38,7 +40,7 @@ _TABLES = (
         sku TEXT NOT NULL REFERENCES stock,
         kind INTEGER NOT NULL,
         id BLOB NOT NULL,
-        units INTEGER NOT NULL CHECK (units >= 0),
+        units INTEGER NOT NULL,
         version INTEGER NOT NULL,
         PRIMARY KEY (sku, kind, id)
     ) STRICT, WITHOUT ROWID
@@ -48,6 +50,16 @@ _TABLES = (
         incarnation BLOB NOT NULL,
         sku TEXT NOT NULL,
         PRIMARY KEY (incarnation, sku)
+    ) STRICT, WITHOUT ROWID
+    """,
+    """
+    CREATE TABLE IF NOT EXISTS stock_counted (
+        sku TEXT NOT NULL,
+        incarnation BLOB NOT NULL,
+        number INTEGER NOT NULL,
+        added INTEGER,
+        closed INTEGER,
+        PRIMARY KEY (sku, incarnation, number)
     ) STRICT, WITHOUT ROWID
     """,
 )
@@ -84,8 +96,8 @@ class SqliteStore:
         units = (before.units if before else 0) + count
         return await self._move(sku, _TAKEN, incarnation, added=-count, floor=count, before=before, units=units)
 
-    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
-        added = before.units - sold
+    async def fold(self, sku: str, incarnation: UUID, before: Row | None, sold: int) -> WriteOutcome:
+        added = (before.units if before else 0) - sold
         return await self._move(sku, _TAKEN, incarnation, added=added, floor=0, before=before, units=sold)
 
     async def note_holder(self, incarnation: UUID, sku: str) -> None:
@@ -117,6 +129,41 @@ class SqliteStore:
             restocks = {UUID(bytes=row_id): units for kind, row_id, units, _ in rows if kind == _RESTOCK}
             held = {UUID(bytes=row_id): Row(units, version) for kind, row_id, units, version in rows if kind == _TAKEN}
             return Ledger(sku, StockPolicy(head[0]), head[1], restocks, held)
+
+        return await self._read(read)
+
+    async def add_sold(self, sku: str, cell: Cell, units: int) -> None:
+        def add(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO stock_counted (sku, incarnation, number, added) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET added = coalesce(added, 0) + excluded.added",
+                (sku, cell.incarnation.bytes, cell.number, units),
+            )
+
+        await self._write(add)
+
+    async def close_cell(self, sku: str, cell: Cell, units: int) -> None:
+        def close(connection: sqlite3.Connection) -> None:
+            connection.execute(
+                "INSERT INTO stock_counted (sku, incarnation, number, closed) VALUES (?, ?, ?, ?)"
+                " ON CONFLICT DO UPDATE SET closed = excluded.closed",
+                (sku, cell.incarnation.bytes, cell.number, units),
+            )
+
+        await self._write(close)
+
+    async def counts(self, sku: str, consistency: Consistency) -> Counts:
+        del consistency
+
+        def read(connection: sqlite3.Connection) -> Counts:
+            rows = connection.execute(
+                "SELECT incarnation, number, added, closed FROM stock_counted WHERE sku = ?", (sku,)
+            )
+            cells = [(Cell(UUID(bytes=by), number), added, closed) for by, number, added, closed in rows]
+            return Counts(
+                {cell: added for cell, added, _ in cells if added is not None},
+                {cell: closed for cell, _, closed in cells if closed is not None},
+            )
 
         return await self._read(read)
 
@@ -175,9 +222,20 @@ class SqliteStore:
             raise StoreUnreachable(str(error)) from error
 
 
+_COLUMNS = "sku, kind, id, units, version"
+
+
 def _make_tables(connection: sqlite3.Connection) -> None:
+    made = connection.execute("SELECT sql FROM sqlite_schema WHERE name = 'stock_units'").fetchone()
+    # A file of the first release: since orders can be cancelled, units may come back to who never took any.
+    rebuild = made is not None and "CHECK (units >= 0)" in made[0]
+    if rebuild:
+        connection.execute("ALTER TABLE stock_units RENAME TO stock_units_before")
     for table in _TABLES:
         connection.execute(table)
+    if rebuild:
+        connection.execute(f"INSERT INTO stock_units ({_COLUMNS}) SELECT {_COLUMNS} FROM stock_units_before")  # noqa: S608
+        connection.execute("DROP TABLE stock_units_before")
 
 
 def _nothing(connection: sqlite3.Connection) -> None:

@@ -5,6 +5,7 @@ import time
 from collections import Counter
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from types import MappingProxyType
 from typing import Any, NamedTuple
 
@@ -51,6 +52,8 @@ class Client:
         self.place_order = self._unary("orders", "PlaceOrder", orders_pb2.PlaceOrderResponse)
         self.get_order = self._unary("orders", "GetOrder", orders_pb2.GetOrderResponse)
         self.list_orders = self._unary("orders", "ListOrders", orders_pb2.ListOrdersResponse)
+        self.cancel_order = self._unary("orders", "CancelOrder", orders_pb2.CancelOrderResponse)
+        self.confirm_order = self._unary("orders", "ConfirmOrder", orders_pb2.ConfirmOrderResponse)
         self.create_sku = self._unary("stock", "CreateSku", stock_pb2.CreateSkuResponse)
         self.restock = self._unary("stock", "Restock", stock_pb2.RestockResponse)
         self.get_stock = self._unary("stock", "GetStock", stock_pb2.GetStockResponse)
@@ -132,13 +135,16 @@ def _refusal(request: Any, error: grpc.aio.AioRpcError, latency_s: float) -> Rep
 
 
 def order(
-    lines: dict[str, int], customer_id: str = "anna", order_id: str | None = None
+    lines: dict[str, int], customer_id: str = "anna", order_id: str | None = None, hold_s: float | None = None
 ) -> orders_pb2.PlaceOrderRequest:
-    return orders_pb2.PlaceOrderRequest(
+    request = orders_pb2.PlaceOrderRequest(
         order_id=order_id or new_order_id(),
         customer_id=customer_id,
         lines=[orders_pb2.OrderLine(sku=sku, quantity=quantity) for sku, quantity in lines.items()],
     )
+    if hold_s is not None:
+        request.hold.FromTimedelta(timedelta(seconds=hold_s))
+    return request
 
 
 async def create_skus(

@@ -7,7 +7,7 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer, TopicPartition
-from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, NewTopic, ResourceType
+from confluent_kafka.admin import AdminClient, NewTopic
 
 from journal.events import decode_events, encode_order_events
 from journal.protocol import OutboxRow
@@ -112,13 +112,13 @@ async def test_an_event_that_kafka_refuses_fails_the_publisher_and_nothing_follo
 
 async def test_what_a_broker_refuses_for_good_stops_all_that_comes_after_it(kafka_bootstrap: str) -> None:
     """Not a limit of the client, which would say so at once: the topic's own, found out when the batch is there."""
-    suffix, counts = await topics_of_this_test(kafka_bootstrap)
+    suffix = f"-{uuid4().hex[:8]}"
     events = [event for event in events_of(300, 1, suffix) if event.topic.startswith(TOPIC_ORDER_CREATED)]
     small, large, after = events[:100], events[100], events[101:]
+    topic = NewTopic(large.topic, PARTITIONS, 1, config={"max.message.bytes": "60000"})
     admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
-    limit = ConfigEntry("max.message.bytes", "60000", incremental_operation=AlterConfigOpType.SET)
-    resource = ConfigResource(ResourceType.TOPIC, large.topic, incremental_configs=[limit])
-    admin.incremental_alter_configs([resource])[resource].result()
+    admin.create_topics([topic])[large.topic].result()
+    counts = dict(await partition_counts(kafka_bootstrap, [large.topic]))
     publisher = KafkaPublisher(kafka_bootstrap, counts)
     try:
         await publisher.publish(small)

@@ -7,7 +7,7 @@ one and may give all that it has not granted back at any moment.
 
 Ledger writes are guarded by the whole row, units and version, as `sluice.seams.stock_store.Row` says.
 
-Run: python -m tests.simulation.reservation_model [--small] [--break NAME]
+Run: python -m tests.simulation.reservation_model [--small | --long] [--break NAME]
 NAME is one of BREAKS: the model must then find a violation, which shows that it can. Exit status 0: as it should be.
 
 Safety in every state: sold <= restocked; no order twice; ledger conservation.
@@ -31,6 +31,7 @@ BREAKS = {
     "settle-trusts-gateway": "stockd believes a gateway instead of the journal's row",
     "fold-moves-to-total": "a fold deletes the row and adds what was sold to a total",
     "no-self-audit": "stockd never looks for writes that it had given up and that landed",
+    "fold-skips-rowless": "a fold passes by incarnations that have no ledger row, to which units may have come back",
     "units-only-guard": "ledger writes are guarded by the units of the row without its version",
 }
 
@@ -51,6 +52,8 @@ class Bounds(NamedTuple):
 # 9.9 million states, some minutes and gigabytes. SMALL has one reservation an incarnation, and shows every break too.
 FULL = Bounds(stock=2, orders=2, incarnations=2, reservations=2, late=1, writes=3)
 SMALL = Bounds(stock=2, orders=2, incarnations=2, reservations=1, late=1, writes=3)
+# One unit through three starts: it is sold by the first, comes back to the second, which never took any, and dies.
+LONG = Bounds(stock=1, orders=1, incarnations=3, reservations=1, late=1, writes=2)
 
 
 class Take(NamedTuple):
@@ -262,21 +265,22 @@ def _recovery_steps(state: State, number: int, broken: str) -> Next:
         if broken == "fold-before-fence" or all(each in state.fenced for each in earlier):
             folded = _fold_all(state, earlier, broken)
             yield f"fold by {number}", _with(folded, number, stockd._replace(recovered=True))
-    elif any(each in state.fenced and _is_stranding(state, each) for each in earlier):
+    elif any(each in state.fenced and _is_stranding(state, each, broken) for each in earlier):
         yield f"sweep by {number}", _fold_all(state, earlier, broken)
 
 
 def _fold_all(state: State, earlier: Iterable[int], broken: str) -> State:
     for each in earlier:
         row = state.rows[each]
-        if row is None:
-            continue
         sold = _spent(state, each)
-        rest = state.available + row.units - sold
+        if row is None and broken == "fold-skips-rowless":
+            continue
+        rest = state.available + _units(row) - sold
         if broken == "fold-moves-to-total":
             state = state._replace(available=rest, folded=state.folded + sold, rows=_put(state.rows, each, None))
-        elif row.units != sold:
-            state = state._replace(available=rest, rows=_put(state.rows, each, Row(sold, row.version + 1)))
+        elif _units(row) != sold:
+            folded = Row(sold, (row.version if row else 0) + 1)
+            state = state._replace(available=rest, rows=_put(state.rows, each, folded))
     return state
 
 
@@ -367,7 +371,7 @@ def _is_quiet(state: State, broken: str) -> bool:
         return False
     if any(_units(row) for row in state.rows[number + 1 :]):
         return False
-    return not any(_is_stranding(state, each) for each in range(number))
+    return not any(_is_stranding(state, each, broken) for each in range(number))
 
 
 def _guard_holds(state: State, take: Take, broken: str) -> bool:
@@ -393,9 +397,11 @@ def _after(take: Take) -> Row:
     )
 
 
-def _is_stranding(state: State, number: int) -> bool:
+def _is_stranding(state: State, number: int, broken: str) -> bool:
     row = state.rows[number]
-    return row is not None and row.units != _spent(state, number)
+    if row is None and broken == "fold-skips-rowless":
+        return False
+    return _units(row) != _spent(state, number)
 
 
 def _spent(state: State, number: int) -> int:
@@ -424,10 +430,12 @@ def _put(items: tuple[Item, ...], place: int, item: Item) -> tuple[Item, ...]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Visits every state of the reservation protocol.")
-    parser.add_argument("--small", action="store_true", help="the bounds of the test run")
+    sizes = parser.add_mutually_exclusive_group()
+    sizes.add_argument("--small", dest="bounds", action="store_const", const=SMALL, help="the bounds of the test run")
+    sizes.add_argument("--long", dest="bounds", action="store_const", const=LONG, help="few units, three starts")
     parser.add_argument("--break", dest="broken", choices=BREAKS, default="", help="leave a rule out")
     arguments = parser.parse_args()
-    found = explore(SMALL if arguments.small else FULL, arguments.broken)
+    found = explore(arguments.bounds or FULL, arguments.broken)
     verdict = f"VIOLATION: {found.violation}" if found.violation else "no violation"
     sys.stdout.write(f"{found.states} states, {verdict}\n")
     sys.stdout.writelines(f"  {step}\n" for step in found.path)

@@ -9,7 +9,9 @@ from uuid import UUID
 from sluice.errors import StoreUnreachable
 from sluice.model import StockPolicy
 from sluice.seams.stock_store import (
+    Cell,
     Consistency,
+    Counts,
     Ledger,
     NoSuchSku,
     Row,
@@ -30,7 +32,9 @@ class Fate(Enum):
 
 
 class FakeStockStore:
-    """`fates` are those of the next takes, in order; then all are answered. While `away`, nothing is sent."""
+    """`fates` are those of the next takes and additions to counters, in order; then all are answered. While `away`,
+    nothing is sent.
+    """
 
     def __init__(self) -> None:
         self.skus: dict[str, LedgerModel] = {}
@@ -41,6 +45,12 @@ class FakeStockStore:
         self.answering.set()
         self.before_read_answers: Callable[[], asyncio.Future[None]] | None = None
         self.late: list[tuple[str, Take]] = []
+        self.late_additions: list[tuple[str, Cell, int]] = []
+        self.added: dict[str, dict[Cell, int]] = {}
+        self.closed: dict[str, dict[Cell, int]] = {}
+        self.additions: list[tuple[str, Cell, int]] = []
+        self.counts_read = 0
+        self.counts_away = False  # additions are answered, and nobody can read them
         self.sent: list[tuple[str, Take]] = []
         self.noted: list[tuple[UUID, str]] = []
         self.in_flight: dict[str, int] = {}
@@ -119,13 +129,49 @@ class FakeStockStore:
             await self.before_read_answers()
         return ledger
 
-    async def fold(self, sku: str, incarnation: UUID, before: Row, sold: int) -> WriteOutcome:
+    async def fold(self, sku: str, incarnation: UUID, before: Row | None, sold: int) -> WriteOutcome:
         await self._answer()
         return self.skus[sku].apply(Fold(incarnation, before, sold))
 
     async def skus_noted(self, incarnation: UUID) -> Sequence[str]:
         await self._answer()
         return [sku for noted, sku in self.noted if noted == incarnation]
+
+    async def add_sold(self, sku: str, cell: Cell, units: int) -> None:
+        await self._answer()
+        fate = self.fates.popleft() if self.fates else Fate.ANSWERED
+        if fate is Fate.AWAY:
+            raise StoreUnreachable("away for a moment")
+        self.additions.append((sku, cell, units))
+        if fate is Fate.LATE_UNHEARD:
+            self.late_additions.append((sku, cell, units))
+        elif fate is not Fate.LOST_UNHEARD:
+            self._add_sold(sku, cell, units)
+        if fate is not Fate.ANSWERED:
+            raise StoreUnreachable("no answer", outcome_unknown=True)
+
+    def land_addition(self, place: int = 0) -> None:
+        self._add_sold(*self.late_additions.pop(place))
+
+    def _add_sold(self, sku: str, cell: Cell, units: int) -> None:
+        added = self.added.setdefault(sku, {})
+        added[cell] = added.get(cell, 0) + units
+
+    async def close_cell(self, sku: str, cell: Cell, units: int) -> None:
+        await self._answer()
+        closed = self.closed.setdefault(sku, {})
+        assert closed.setdefault(cell, units) == units, "a cell is closed with one value only"
+
+    async def counts(self, sku: str, consistency: Consistency) -> Counts:
+        del consistency
+        await self._answer()
+        if self.counts_away:
+            raise StoreUnreachable("away for readers")
+        self.counts_read += 1
+        return self.counts_now(sku)
+
+    def counts_now(self, sku: str) -> Counts:
+        return Counts(dict(self.added.get(sku, {})), dict(self.closed.get(sku, {})))
 
     async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
         raise NotImplementedError

@@ -1,7 +1,7 @@
 """Each check finds the one thing it is for, and a sound history has no findings."""
 
 from collections.abc import Sequence
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -16,13 +16,14 @@ from audit.checks import (
     check_spends,
     held_units,
 )
-from journal.events import decode_events, encode_order_events
-from journal.protocol import IncarnationRow, OutboxRow
+from journal.events import decode_events, encode_order_events, encode_transition_events
+from journal.protocol import IncarnationRow, OutboxRow, Transition
 from sluice.model import Line, NewOrder, Order, OrderState, StockPolicy
 from sluice.seams.event_log import Event
 from sluice.seams.stock_store import Ledger, Row
 
 TIME = datetime(2026, 11, 20, 12, 0, 0, 123_456, tzinfo=UTC)
+LATER = TIME + timedelta(minutes=5)
 JOURNAL = UUID("6b1f5a4e-6f0a-4a53-9d53-0d8f6a0a0c11")
 ONE, TWO = UUID(int=1), UUID(int=2)
 RESTOCK = UUID(int=99)
@@ -175,13 +176,69 @@ def test_i6_an_event_of_another_customer() -> None:
     assert findings == [Finding("I6", A.order_id, f"event {A.order_id}/1 does not say what the order says")]
 
 
-def test_rejected_orders_need_no_event_and_cancelled_ones_hold_no_units() -> None:
-    events = OrderEvents()
+def test_rejected_orders_need_no_event() -> None:
     rejected = order(3, state=OrderState.REJECTED)
-    cancelled = order(4, state=OrderState.CANCELLED)
-    for placed in (A, rejected, cancelled):
-        events.order(placed)
-    assert events.units_by_sku == {"apple": 1, "pear": 2}
-    for event in events_of(1, A) + events_of(2, cancelled):
-        events.logged(event, 0)
-    assert list(events.findings()) == []
+    assert findings_of([A, rejected], events_of(1, A)) == ([], {})
+
+
+def moved(number: int, placed: Order, state: OrderState, reason: str = "") -> tuple[Order, list[Event]]:
+    step = Transition(placed, state, reason)
+    payload, count = encode_transition_events([step], LATER)
+    return step.after(LATER), decode_events(OutboxRow(number, LATER, payload, count), JOURNAL)
+
+
+def test_the_life_of_an_order_is_on_the_log_and_its_units_come_back_at_its_end() -> None:
+    confirmed, yes = moved(2, A, OrderState.CONFIRMED)
+    cancelled, no = moved(3, confirmed, OrderState.CANCELLED, "CLIENT")
+    assert findings_of([confirmed], events_of(1, A) + yes) == ([], {})
+    assert findings_of([cancelled], events_of(1, A) + yes + no) == ([], {})
+    assert findings_of([cancelled], events_of(1, A) + yes, waiting=no) == ([], {})
+    events = OrderEvents()
+    events.order(cancelled)
+    assert events.units_by_sku == {}
+
+
+def test_what_became_of_an_order_after_it_was_read_is_no_finding() -> None:
+    confirmed, yes = moved(2, A, OrderState.CONFIRMED)
+    _, no = moved(3, confirmed, OrderState.CANCELLED)
+    assert findings_of([A], events_of(1, A) + yes + no) == ([], {})
+
+
+def test_i4_a_change_of_state_without_an_event() -> None:
+    confirmed, yes = moved(2, A, OrderState.CONFIRMED)
+    cancelled, no = moved(3, confirmed, OrderState.CANCELLED)
+    assert findings_of([cancelled], events_of(1, A) + no)[0] == [
+        Finding("I4", A.order_id, "no event tells how it came to version 2")
+    ]
+    assert findings_of([cancelled], events_of(1, A) + yes + no[1:])[0] == [
+        Finding("I4", A.order_id, "no event tells how it came to version 3")
+    ]
+
+
+def test_i6_units_that_came_back_without_a_stock_changed() -> None:
+    cancelled, no = moved(2, A, OrderState.EXPIRED, "HOLD_EXPIRED")
+    assert findings_of([cancelled], events_of(1, A) + no[:2])[0] == [
+        Finding("I6", A.order_id, "no stock-changed tells that 1 of its lines came back")
+    ]
+
+
+def test_i6_units_that_came_back_of_an_order_that_has_them() -> None:
+    confirmed, yes = moved(2, A, OrderState.CONFIRMED)
+    _, no = moved(3, A, OrderState.CANCELLED)
+    findings, _ = findings_of([confirmed], events_of(1, A) + yes + no[1:])
+    assert [finding[:2] for finding in findings] == [("I6", A.order_id)] * 2
+
+
+def test_i7_an_order_that_was_ended_and_confirmed() -> None:
+    confirmed, yes = moved(2, A, OrderState.CONFIRMED)
+    _, expired = moved(3, A, OrderState.EXPIRED)
+    findings, _ = findings_of([confirmed], events_of(1, A) + yes + expired[:1])
+    assert findings == [
+        Finding("I7", A.order_id, f"event {A.order_id}/2 says order-cancelled: the order has come elsewhere")
+    ]
+
+
+def test_units_that_came_back_to_a_server_that_never_took_any_are_held_by_it() -> None:
+    assert held_units(ledger(10, 5, one=5), {ONE: {"apple": 5}, TWO: {"apple": -2}}, {}) == [
+        HeldUnits("apple", TWO, None, 2, stranded=True)
+    ]

@@ -1,7 +1,7 @@
 """What the hand-made encoding writes is what the generated classes read, and comes back as the events it stands for."""
 
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from uuid import UUID
 
 import pytest
@@ -9,10 +9,26 @@ from google.protobuf.internal.decoder import _DecodeVarint32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.events import MalformedOutboxRow, decode_events, encode_order_events
-from journal.protocol import OutboxRow
-from sluice._gen.events.v1.events_pb2 import OrderCreated, OutboxEvent, StockChanged
-from sluice.model import MAX_LINE_QUANTITY, MAX_LINES_PER_ORDER, MAX_NAME_CHARS, Line, NewOrder
+from journal.events import MalformedOutboxRow, decode_events, encode_order_events, encode_transition_events
+from journal.protocol import OutboxRow, Transition
+from sluice._gen.events.v1.events_pb2 import (
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    OrderValidated,
+    OutboxEvent,
+    StockChanged,
+)
+from sluice.model import (
+    HOLDS_UNITS,
+    MAX_LINE_QUANTITY,
+    MAX_LINES_PER_ORDER,
+    MAX_NAME_CHARS,
+    Line,
+    NewOrder,
+    Order,
+    OrderState,
+)
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED
 
 JOURNAL = UUID("6b1f5a4e-6f0a-4a53-9d53-0d8f6a0a0c11")
@@ -23,8 +39,16 @@ LINES = st.lists(
     max_size=MAX_LINES_PER_ORDER,
     unique_by=lambda line: line.sku,
 ).map(lambda lines: tuple(sorted(lines)))
-ORDERS = st.lists(st.builds(NewOrder, st.uuids().map(str), NAMES, LINES), max_size=5)
+HOLDS = st.none() | st.timedeltas(timedelta(microseconds=1), timedelta(days=30))
+ORDERS = st.lists(st.builds(NewOrder, st.uuids().map(str), NAMES, LINES, HOLDS), max_size=5)
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
+STANDING = st.builds(
+    Order, st.uuids().map(str), NAMES, LINES, st.sampled_from(sorted(HOLDS_UNITS)), TIMES, TIMES, st.integers(1, 2**31)
+)
+STEPS = st.tuples(st.sampled_from(["VALIDATED", "CONFIRMED"]).map(OrderState.__getitem__), st.just("")) | st.tuples(
+    st.sampled_from(["CANCELLED", "EXPIRED"]).map(OrderState.__getitem__), NAMES | st.just("")
+)
+TRANSITIONS = st.lists(st.builds(lambda order, step: Transition(order, *step), STANDING, STEPS), max_size=5)
 
 
 def generated(payload: bytes) -> list[OutboxEvent]:
@@ -47,6 +71,8 @@ def test_the_generated_classes_read_one_order_created_and_one_stock_changed_per_
         created.create_time.FromDatetime(time)
         for sku, quantity in order.lines:
             created.lines.add(sku=sku, quantity=quantity)
+        if order.hold is not None:
+            created.hold_end_time.FromDatetime(time + order.hold)
         expected.append(OutboxEvent(order_created=created))
         for sku, quantity in order.lines:
             changed = StockChanged(sku=sku, delta=-quantity, order_id=order.order_id, order_version=1)
@@ -57,6 +83,72 @@ def test_the_generated_classes_read_one_order_created_and_one_stock_changed_per_
 
     assert generated(payload) == expected
     assert count == len(expected)
+
+
+@given(TRANSITIONS, TIMES)
+def test_the_generated_classes_read_a_change_of_state_and_the_units_that_go_back(
+    transitions: list[Transition], time: datetime
+) -> None:
+    expected = []
+    for order, state, reason in transitions:
+        who = {"order_id": order.order_id, "customer_id": order.customer_id, "version": order.version + 1}
+        if state in HOLDS_UNITS:
+            kind, message_type = {
+                OrderState.VALIDATED: ("order_validated", OrderValidated),
+                OrderState.CONFIRMED: ("order_confirmed", OrderConfirmed),
+            }[state]
+            message = message_type(**who)
+            message.time.FromDatetime(time)
+            expected.append(OutboxEvent(**{kind: message}))
+            continue
+        cancelled = OrderCancelled(**who, reason=reason)
+        cancelled.time.FromDatetime(time)
+        for sku, quantity in order.lines:
+            cancelled.lines.add(sku=sku, quantity=quantity)
+        expected.append(OutboxEvent(order_cancelled=cancelled))
+        for sku, quantity in order.lines:
+            changed = StockChanged(
+                sku=sku, delta=quantity, order_id=order.order_id, order_version=order.version + 1, time=cancelled.time
+            )
+            expected.append(OutboxEvent(stock_changed=changed))
+
+    payload, count = encode_transition_events(transitions, time)
+
+    assert generated(payload) == expected
+    assert count == len(expected)
+    events = decode_events(OutboxRow(7, time, payload, count), JOURNAL)
+    assert [event.value for event in events] == [
+        getattr(message, str(message.WhichOneof("body"))).SerializeToString() for message in expected
+    ]
+
+
+def test_changes_of_state_come_back_on_the_topics_of_their_kind_under_the_new_version() -> None:
+    time = datetime(2026, 11, 20, tzinfo=UTC)
+    order = Order("0d4c7a10-6a39-4c3e-9d2f-7f2f9a1b2c3d", "anna", (Line("tea", 2),), OrderState.HELD, time, time, 1)
+    steps = [
+        Transition(order, OrderState.VALIDATED),
+        Transition(order._replace(version=2), OrderState.CONFIRMED),
+        Transition(order._replace(version=3), OrderState.CANCELLED, "CLIENT"),
+        Transition(order._replace(version=4), OrderState.EXPIRED, "HOLD_EXPIRED"),
+    ]
+    payload, count = encode_transition_events(steps, time)
+    events = decode_events(OutboxRow(7, time, payload, count), JOURNAL)
+    assert [(event.topic, event.key, event.event_id, event.event_type) for event in events] == [
+        ("order-validated", order.order_id, f"{order.order_id}/2", "sluice.order.validated.v1"),
+        ("order-confirmed", order.order_id, f"{order.order_id}/3", "sluice.order.confirmed.v1"),
+        ("order-cancelled", order.order_id, f"{order.order_id}/4", "sluice.order.cancelled.v1"),
+        ("stock-changed", "tea", f"{order.order_id}/4/tea", "sluice.stock.changed.v1"),
+        ("order-cancelled", order.order_id, f"{order.order_id}/5", "sluice.order.cancelled.v1"),
+        ("stock-changed", "tea", f"{order.order_id}/5/tea", "sluice.stock.changed.v1"),
+    ]
+
+
+@pytest.mark.parametrize("state", [OrderState.CREATED, OrderState.HELD, OrderState.PENDING, OrderState.REJECTED])
+def test_a_state_that_no_event_tells_is_never_written(state: OrderState) -> None:
+    time = datetime(2026, 11, 20, tzinfo=UTC)
+    order = Order("0d4c7a10-6a39-4c3e-9d2f-7f2f9a1b2c3d", "anna", (Line("tea", 2),), OrderState.HELD, time, time, 1)
+    with pytest.raises(ValueError, match="no event tells"):
+        encode_transition_events([Transition(order, state)], time)
 
 
 @given(ORDERS, TIMES, st.integers(0, 2**53))

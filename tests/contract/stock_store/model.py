@@ -19,7 +19,7 @@ class Take(NamedTuple):
 
 class Fold(NamedTuple):
     incarnation: UUID
-    before: Row
+    before: Row | None
     sold: int
 
 

@@ -58,3 +58,14 @@ async def test_an_incarnation_without_a_row_has_nothing_to_fold(store: StockStor
 async def test_a_sku_that_was_never_created_is_not_folded(store: StockStore, new_sku: str) -> None:
     assert await store.fold(new_sku, uuid4(), Row(4, 1), 0) == NoSuchSku()
     assert await store.read(new_sku, Consistency.STRONG) is None
+
+
+async def test_an_incarnation_without_a_row_to_which_units_came_back_gets_one(store: StockStore, sku: str) -> None:
+    await restocked(store, sku, 10)
+    seller, fenced = uuid4(), uuid4()
+    await store.take(sku, seller, None, 4)
+    assert await store.fold(sku, fenced, None, -3) == Applied()
+    ledger = await ledger_of(store, sku)
+    assert (ledger.available, ledger.held) == (9, {seller: Row(4, 1), fenced: Row(-3, 1)})
+    assert await store.fold(sku, fenced, None, -3) == Refused(available=9, row=Row(-3, 1))
+    assert await store.take(sku, fenced, None, 1) == Refused(available=9, row=Row(-3, 1))

@@ -95,3 +95,16 @@ async def test_restocks_and_takes_of_one_id_do_not_meet(store: StockStore, sku: 
     assert await store.take(sku, one_id, None, 3) == Applied()
     ledger = await ledger_of(store, sku)
     assert (ledger.restocks, ledger.held) == ({one_id: 8}, {one_id: Row(3, 1)})
+
+
+async def test_more_may_be_given_back_than_was_taken_and_be_taken_again(store: StockStore, sku: str) -> None:
+    """Units of orders that another server sold came back to this one."""
+    await restocked(store, sku, 10)
+    seller, other = uuid4(), uuid4()
+    await store.take(sku, seller, None, 6)
+    assert await store.take(sku, other, None, -2) == Applied()
+    assert await store.take(sku, other, Row(-2, 1), -3) == Applied()
+    assert await store.take(sku, other, None, -2) == Refused(available=9, row=Row(-5, 2))
+    assert await store.take(sku, other, Row(-5, 2), 7) == Applied()
+    ledger = await ledger_of(store, sku)
+    assert (ledger.available, ledger.held) == (2, {seller: Row(6, 1), other: Row(2, 3)})

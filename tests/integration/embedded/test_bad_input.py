@@ -148,11 +148,17 @@ def bad_fields_of_order(request: orders_pb2.PlaceOrderRequest) -> set[str]:
             bad.add(f"lines[{index}].sku")
         if not 1 <= line.quantity <= 1_000_000:
             bad.add(f"lines[{index}].quantity")
-    if request.HasField("hold"):
+    if request.HasField("hold") and not is_hold(request.hold):
         bad.add("hold")
     if request.mode not in (0, 1):
         bad.add("mode")
     return bad
+
+
+def is_hold(hold: duration_pb2.Duration) -> bool:
+    if not -(10**9) < hold.nanos < 10**9 or hold.seconds * hold.nanos < 0:
+        return False
+    return 10**9 <= hold.seconds * 10**9 + hold.nanos < 30 * 86_400 * 10**9 + 1_000
 
 
 def check(told: Told, bad: set[str]) -> None:
@@ -300,9 +306,17 @@ def _parses(raw: bytes, method: str) -> bool:
     return True
 
 
-@pytest.mark.parametrize("method", ["CancelOrder", "ConfirmOrder", "WatchOrder"])
-def test_methods_to_come_say_so(channel: grpc.Channel, method: str) -> None:
-    assert call(channel, f"/{ORDERS}/{method}", orders_pb2.GetOrderRequest()).code == grpc.StatusCode.UNIMPLEMENTED
+def test_a_method_to_come_says_so(channel: grpc.Channel) -> None:
+    assert call(channel, f"/{ORDERS}/WatchOrder", orders_pb2.GetOrderRequest()).code == grpc.StatusCode.UNIMPLEMENTED
+
+
+@pytest.mark.parametrize("method", ["CancelOrder", "ConfirmOrder"])
+@EXAMPLES
+@given(order_id=uuids)
+def test_how_orders_end(channel: grpc.Channel, method: str, order_id: str) -> None:
+    told = call(channel, f"/{ORDERS}/{method}", orders_pb2.CancelOrderRequest(order_id=order_id))
+    check(told, set() if is_uuid(order_id) else {"order_id"})
+    assert told.code != grpc.StatusCode.OK
 
 
 async def test_after_all_that_the_gateway_sells_and_the_audit_is_content(

@@ -5,12 +5,14 @@ journal that is away), the engine keeps its promises at every step, and afterwar
 import asyncio
 from collections.abc import Callable, Coroutine
 from typing import Any, NamedTuple, TypeVar
+from uuid import UUID
 
 from hypothesis import settings
 from hypothesis import strategies as st
-from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
+from hypothesis.stateful import Bundle, MultipleResults, RuleBasedStateMachine, invariant, multiple, rule
 
 from sluice.seams.stock_keeper import Reservation, Settlement, Verdict
+from tests.contract.stock_store.model import Take
 from tests.unit.fake_stock_store import Fate
 from tests.unit.stock_engine.parts import GRANTED, INCARNATION, Parts
 from tests.unit.virtual_time import VirtualTimeLoop, let_run
@@ -30,8 +32,21 @@ class Asked(NamedTuple):
     request: asyncio.Task[Reservation]
 
 
+class Returning(NamedTuple):
+    """Units of orders that are about to end, and their reservation."""
+
+    units: dict[str, int]
+    key: tuple[UUID, int]
+
+
+OTHER = UUID(int=200)
+SOLD_BY_OTHER = 3
+"""Units of each SKU that another server sold: they too may come back to ours."""
+
+
 class AnyHistory(RuleBasedStateMachine):
     asked = Bundle("asked")
+    returning = Bundle("returning")
 
     def __init__(self) -> None:
         super().__init__()
@@ -39,11 +54,14 @@ class AnyHistory(RuleBasedStateMachine):
         self.parts = self._run(self._start)
         self.all: list[Asked] = []
         self.overtaken: list[str] = []
+        self.returns: list[Returning] = []
 
     async def _start(self) -> Parts:
         parts = Parts()
         for sku in SKUS:
-            parts.store.create(sku, 4)
+            parts.store.create(sku, 4 + SOLD_BY_OTHER)
+            parts.store.skus[sku].apply(Take(OTHER, None, SOLD_BY_OTHER))
+        parts.journal.spends[OTHER, 1] = dict.fromkeys(SKUS, SOLD_BY_OTHER)
         self.housekeeping = asyncio.create_task(parts.engine.run())
         return parts
 
@@ -89,6 +107,30 @@ class AnyHistory(RuleBasedStateMachine):
         if told:
             self._run(lambda: self.parts.engine.settle([Settlement(*key, row)], 1.0))
 
+    @rule(target=returning, cart=CARTS)
+    def orders_are_to_end(self, cart: dict[str, int]) -> Returning | MultipleResults[Returning]:
+        """Only what is sold, and is not on its way back already, can come back."""
+        sold = self.parts.journal.sold_by_sku()
+        for units, key in self.returns:
+            if key not in self.parts.journal.spends:
+                sold = {sku: count - units.get(sku, 0) for sku, count in sold.items()}
+        units = {sku: min(count, sold[sku]) for sku, count in cart.items() if sold[sku] > 0}
+        if not units:
+            return multiple()
+        found = Returning(units, self._run(lambda: self.parts.engine.reserve_return(units, 1.0)))
+        self.returns.append(found)
+        return found
+
+    @rule(returning=returning, ended=st.booleans(), told=st.booleans())
+    def orders_end(self, returning: Returning, ended: bool, told: bool) -> None:
+        if self.parts.journal.away:
+            return
+        units, key = returning
+        back = {sku: -count for sku, count in units.items()} if ended else {}
+        row = self.parts.journal.spends.setdefault(key, back)
+        if told:
+            self._run(lambda: self.parts.engine.settle([Settlement(*key, row)], 1.0))
+
     @rule(fate=FATES)
     def the_next_write_breaks(self, fate: Fate) -> None:
         self.parts.store.fates.append(fate)
@@ -121,7 +163,7 @@ class AnyHistory(RuleBasedStateMachine):
 
     @invariant()
     def what_is_granted_or_sold_was_taken(self) -> None:
-        needed = {sku: self.parts.journal.sold_by_sku().get(sku, 0) for sku in SKUS}
+        needed = {sku: self.parts.journal.sold_by_sku(INCARNATION).get(sku, 0) for sku in SKUS}
         for asked in self.all:
             reservation = self._granted(asked)
             if reservation and (reservation.incarnation, reservation.seq) not in self.parts.journal.spends:

@@ -18,18 +18,60 @@ class OrderLine(_message.Message):
     def __init__(self, sku: _Optional[str] = ..., quantity: _Optional[int] = ...) -> None: ...
 
 class OrderCreated(_message.Message):
-    __slots__ = ("order_id", "customer_id", "lines", "create_time", "version")
+    __slots__ = ("order_id", "customer_id", "lines", "create_time", "version", "hold_end_time")
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
     LINES_FIELD_NUMBER: _ClassVar[int]
     CREATE_TIME_FIELD_NUMBER: _ClassVar[int]
     VERSION_FIELD_NUMBER: _ClassVar[int]
+    HOLD_END_TIME_FIELD_NUMBER: _ClassVar[int]
     order_id: str
     customer_id: str
     lines: _containers.RepeatedCompositeFieldContainer[OrderLine]
     create_time: _timestamp_pb2.Timestamp
     version: int
-    def __init__(self, order_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[OrderLine, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
+    hold_end_time: _timestamp_pb2.Timestamp
+    def __init__(self, order_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[OrderLine, _Mapping]]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ..., hold_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
+
+class OrderValidated(_message.Message):
+    __slots__ = ("order_id", "customer_id", "time", "version")
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    customer_id: str
+    time: _timestamp_pb2.Timestamp
+    version: int
+    def __init__(self, order_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
+
+class OrderConfirmed(_message.Message):
+    __slots__ = ("order_id", "customer_id", "time", "version")
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    customer_id: str
+    time: _timestamp_pb2.Timestamp
+    version: int
+    def __init__(self, order_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
+
+class OrderCancelled(_message.Message):
+    __slots__ = ("order_id", "customer_id", "lines", "reason", "time", "version")
+    ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    LINES_FIELD_NUMBER: _ClassVar[int]
+    REASON_FIELD_NUMBER: _ClassVar[int]
+    TIME_FIELD_NUMBER: _ClassVar[int]
+    VERSION_FIELD_NUMBER: _ClassVar[int]
+    order_id: str
+    customer_id: str
+    lines: _containers.RepeatedCompositeFieldContainer[OrderLine]
+    reason: str
+    time: _timestamp_pb2.Timestamp
+    version: int
+    def __init__(self, order_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[OrderLine, _Mapping]]] = ..., reason: _Optional[str] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ...) -> None: ...
 
 class StockChanged(_message.Message):
     __slots__ = ("sku", "delta", "order_id", "order_version", "time")
@@ -46,9 +88,15 @@ class StockChanged(_message.Message):
     def __init__(self, sku: _Optional[str] = ..., delta: _Optional[int] = ..., order_id: _Optional[str] = ..., order_version: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
 class OutboxEvent(_message.Message):
-    __slots__ = ("order_created", "stock_changed")
+    __slots__ = ("order_created", "stock_changed", "order_validated", "order_confirmed", "order_cancelled")
     ORDER_CREATED_FIELD_NUMBER: _ClassVar[int]
     STOCK_CHANGED_FIELD_NUMBER: _ClassVar[int]
+    ORDER_VALIDATED_FIELD_NUMBER: _ClassVar[int]
+    ORDER_CONFIRMED_FIELD_NUMBER: _ClassVar[int]
+    ORDER_CANCELLED_FIELD_NUMBER: _ClassVar[int]
     order_created: OrderCreated
     stock_changed: StockChanged
-    def __init__(self, order_created: _Optional[_Union[OrderCreated, _Mapping]] = ..., stock_changed: _Optional[_Union[StockChanged, _Mapping]] = ...) -> None: ...
+    order_validated: OrderValidated
+    order_confirmed: OrderConfirmed
+    order_cancelled: OrderCancelled
+    def __init__(self, order_created: _Optional[_Union[OrderCreated, _Mapping]] = ..., stock_changed: _Optional[_Union[StockChanged, _Mapping]] = ..., order_validated: _Optional[_Union[OrderValidated, _Mapping]] = ..., order_confirmed: _Optional[_Union[OrderConfirmed, _Mapping]] = ..., order_cancelled: _Optional[_Union[OrderCancelled, _Mapping]] = ...) -> None: ...

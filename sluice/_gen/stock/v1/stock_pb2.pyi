@@ -32,6 +32,7 @@ class Verdict(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     VERDICT_SKU_NOT_FOUND: _ClassVar[Verdict]
     VERDICT_LEDGER_UNREACHABLE: _ClassVar[Verdict]
     VERDICT_OVERLOADED: _ClassVar[Verdict]
+    VERDICT_AGAIN: _ClassVar[Verdict]
 STOCK_POLICY_UNSPECIFIED: StockPolicy
 STOCK_POLICY_EXACT: StockPolicy
 STOCK_POLICY_ESCROW: StockPolicy
@@ -46,6 +47,7 @@ VERDICT_OUT_OF_STOCK: Verdict
 VERDICT_SKU_NOT_FOUND: Verdict
 VERDICT_LEDGER_UNREACHABLE: Verdict
 VERDICT_OVERLOADED: Verdict
+VERDICT_AGAIN: Verdict
 
 class CreateSkuRequest(_message.Message):
     __slots__ = ("sku", "units", "policy")
@@ -192,6 +194,22 @@ class ReserveResponse(_message.Message):
     verdicts: _containers.RepeatedScalarFieldContainer[Verdict]
     blamed_sku_indexes: _containers.RepeatedScalarFieldContainer[int]
     def __init__(self, incarnation: _Optional[bytes] = ..., seq: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, str]]] = ..., blamed_sku_indexes: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ReserveReturnRequest(_message.Message):
+    __slots__ = ("skus", "units")
+    SKUS_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    skus: _containers.RepeatedScalarFieldContainer[str]
+    units: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, skus: _Optional[_Iterable[str]] = ..., units: _Optional[_Iterable[int]] = ...) -> None: ...
+
+class ReserveReturnResponse(_message.Message):
+    __slots__ = ("incarnation", "seq")
+    INCARNATION_FIELD_NUMBER: _ClassVar[int]
+    SEQ_FIELD_NUMBER: _ClassVar[int]
+    incarnation: bytes
+    seq: int
+    def __init__(self, incarnation: _Optional[bytes] = ..., seq: _Optional[int] = ...) -> None: ...
 
 class SettleRequest(_message.Message):
     __slots__ = ("settlements",)
