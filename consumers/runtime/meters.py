@@ -10,24 +10,36 @@ class Meters:
 
     def __init__(self, registry: CollectorRegistry) -> None:
         def counter(name: str, description: str) -> Counter:
-            return Counter(f"sluice_consumer_{name}", description, ["consumer"], registry=registry)
+            return Counter(name, description, ["consumer"], registry=registry)
 
         def gauge(name: str, description: str) -> Gauge:
-            return Gauge(f"sluice_consumer_{name}", description, ["consumer"], registry=registry)
+            return Gauge(name, description, ["consumer"], registry=registry)
 
-        self.handled = counter("events_handled", "Events whose handler has returned")
-        self.calls = counter("calls", "Calls of the handler that returned; events per call show how well it batches")
-        self.repeats = counter("repeats_dropped", "Events that stood on the log twice and were handled once")
-        self.failures = counter("failures", "Calls of the handler that raised, a dependency that is away included")
-        self.dead_letters = counter("dead_letters", "Records put into the dead-letter topic, those behind one included")
-        self.in_flight = gauge("events_in_flight", "Events received and not finished")
-        self.held = gauge("held_keys", "Keys whose event failed alone and is being tried again")
-        self.parked = gauge("parked_keys", "Keys with open dead letters; their events wait in the dead-letter topic")
-        self.away = gauge("dependency_away", "1 while something the handler needs does not answer")
-        self.age = gauge("event_age_seconds", "Age of the newest event that was handled last, when it was done")
-        self.lag = gauge("lag_events", "Events on the log that are not finished")
-        self.paused = gauge("paused", "1 while fetching is paused because too much is in flight")
-        self.partitions = gauge("partitions", "Partitions that this process has")
+        self.handled = counter("sluice_consumer_events_handled", "Events whose handler has returned")
+        self.calls = counter(
+            "sluice_consumer_calls", "Calls of the handler that returned; events per call show how well it batches"
+        )
+        self.repeats = counter(
+            "sluice_consumer_repeats_dropped", "Events that stood on the log twice and were handled once"
+        )
+        self.failures = counter(
+            "sluice_consumer_failures", "Calls of the handler that raised, a dependency that is away included"
+        )
+        self.dead_letters = counter(
+            "sluice_consumer_dead_letters", "Records put into the dead-letter topic, those behind one included"
+        )
+        self.in_flight = gauge("sluice_consumer_events_in_flight", "Events received and not finished")
+        self.held = gauge("sluice_consumer_held_keys", "Keys whose event failed alone and is being tried again")
+        self.parked = gauge(
+            "sluice_consumer_parked_keys", "Keys with open dead letters; their events wait in the dead-letter topic"
+        )
+        self.away = gauge("sluice_consumer_dependency_away", "1 while something the handler needs does not answer")
+        self.age = gauge(
+            "sluice_consumer_event_age_seconds", "Age of the newest event that was handled last, when it was done"
+        )
+        self.lag = gauge("sluice_consumer_lag_events", "Events on the log that are not finished")
+        self.paused = gauge("sluice_consumer_paused", "1 while fetching is paused because too much is in flight")
+        self.partitions = gauge("sluice_consumer_partitions", "Partitions that this process has")
 
     def of(self, consumer: str) -> "ConsumerMeters":
         return ConsumerMeters(self, consumer)
