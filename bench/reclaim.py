@@ -1,0 +1,99 @@
+"""`python -m bench.reclaim`: how long it takes to fold what a dead stock server held, on real Cassandra and PostgreSQL.
+
+Every SKU has one unit in the dead server's row, so every fold is a serial read and a conditional write, as at worst.
+"""
+
+import asyncio
+import json
+import signal
+import sys
+import tempfile
+import time
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Annotated
+from uuid import UUID, uuid4
+
+import typer
+
+from deploy.local import cluster
+from deploy.local.layout import ClusterSpec
+from journal.postgres import PostgresJournal
+from stockd.reclaim import fold, held_rows
+from stockd.stores.cassandra import CassandraStore
+
+KEYSPACE = "bench_reclaim"
+WRITES_AT_ONCE = 64
+"""Below what the store lets be in flight."""
+
+UNITS = 10
+EXIT_TERMINATED = 143
+
+
+def main(
+    skus: Annotated[int, typer.Option(help="SKUs of which the dead server holds units")] = 100_000,
+) -> None:
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))
+    with tempfile.TemporaryDirectory(prefix="sluice-bench-") as name:
+        directory = Path(name)
+        directory.chmod(0o755)  # PostgreSQL runs as another account
+        spec = ClusterSpec(directory / "cluster", stockds=0, gateways=0, relays=0)
+        try:
+            running = cluster.up(spec)
+            figures = asyncio.run(measure(running.endpoints.postgres, running.endpoints.cassandra, skus))
+        finally:
+            cluster.down(spec.directory, purge=True)
+    print(json.dumps(figures, indent=1))
+
+
+async def measure(postgres: str, cassandra: str, skus: int) -> dict[str, float]:
+    journal = await PostgresJournal.open(postgres, connections=1, timeout_s=60.0)
+    store = await CassandraStore.open(cassandra, KEYSPACE, 1, "datacenter1")
+    dead = uuid4()
+    await journal.register("stockd-dead", dead, datetime.now(UTC))
+    await _fill(store, dead, skus)
+    await journal.fence(dead)
+    started = time.perf_counter()
+    rows = await held_rows(dead, journal, store)
+    found_s = time.perf_counter() - started
+    units = 0
+    async for returned in fold(rows, store):
+        units += returned.units
+    elapsed_s = time.perf_counter() - started
+    again = time.perf_counter()
+    async for returned in fold(rows, store):
+        assert returned.units == 0
+    again_s = time.perf_counter() - again
+    assert units == skus, f"{units} of {skus} units came back"
+    await store.close()
+    await journal.close()
+    return {
+        "skus": skus,
+        "rows_found_s": round(found_s, 2),
+        "reclaim_s": round(elapsed_s, 1),
+        "folds_per_s": round(skus / elapsed_s),
+        "second_sweep_s": round(again_s, 1),
+    }
+
+
+async def _fill(store: CassandraStore, dead: UUID, skus: int) -> None:
+    """Plain inserts: nobody else writes yet, and as many conditional ones would take longer than the fold."""
+    session = store._session  # noqa: SLF001
+    stock = await session.prepare(
+        f"INSERT INTO {KEYSPACE}.stock (sku, kind, id, available, policy, units, version)"
+        " VALUES (?, ?, ?, ?, 'escrow', ?, 1)"
+    )
+    numbers = iter(range(skus))
+
+    async def write() -> None:
+        for number in numbers:
+            sku = f"article-{number:08d}"
+            await session.write(stock.bind((sku, 0, uuid4(), UNITS - 1, UNITS)))
+            await session.write(stock.bind((sku, 1, dead, UNITS - 1, 1)))
+            await store.note_holder(dead, sku)
+
+    await asyncio.gather(*(write() for _ in range(WRITES_AT_ONCE)))
+
+
+if __name__ == "__main__":
+    typer.run(main)
