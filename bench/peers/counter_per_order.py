@@ -11,7 +11,7 @@ TABLE = "counter_per_order"
 
 async def open_peer(session: CassandraSession) -> Reserve:
     table = f"CREATE TABLE {KEYSPACE}.{TABLE} (sku text PRIMARY KEY, sold counter)"
-    await session.create(KEYSPACE, (TABLE,), (keyspace_statement(), table))
+    await session.create(KEYSPACE, {TABLE: "sku"}, (keyspace_statement(), table))
     look = await session.prepare(f"SELECT sold FROM {KEYSPACE}.{TABLE} WHERE sku = ?")
     add = await session.prepare(f"UPDATE {KEYSPACE}.{TABLE} SET sold = sold + ? WHERE sku = ?")
     stock = dict.fromkeys(HOT_SKUS, UNITS)

@@ -9,7 +9,7 @@ TABLE = "lwt_per_order"
 
 async def open_peer(session: CassandraSession) -> Reserve:
     table = f"CREATE TABLE {KEYSPACE}.{TABLE} (sku text PRIMARY KEY, available bigint)"
-    await session.create(KEYSPACE, (TABLE,), (keyspace_statement(), table))
+    await session.create(KEYSPACE, {TABLE: "sku"}, (keyspace_statement(), table))
     insert = await session.prepare(f"INSERT INTO {KEYSPACE}.{TABLE} (sku, available) VALUES (?, ?) IF NOT EXISTS")
     for sku in HOT_SKUS:
         await session.write(insert.bind((sku, UNITS)))
