@@ -106,6 +106,16 @@ async def settle(
     )
 
 
+async def stands_up_to_audit(system: System) -> list[Finding]:
+    """What an audit finds once the relay has caught up."""
+    found = system.cluster.endpoints
+    async with cluster_parts(found.postgres, stock_store(found), found.kafka) as parts:
+        if await _becomes(lambda: _outbox_is_empty(parts), time.monotonic(), LAG_LIMIT_S) is None:
+            return [Finding("I10", "outbox", f"not empty after {LAG_LIMIT_S:g} s")]
+        report = await run_audit(parts.journal, parts.store, parts.log)
+        return [Finding(each.invariant, each.subject, each.message) for each in report.findings]
+
+
 def exceptions_in_logs(system: System, read_to: dict[str, int]) -> list[Finding]:
     """What our processes did not expect, since the last look; `read_to` holds how far each log was read."""
     findings = []
