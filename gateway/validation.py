@@ -73,10 +73,9 @@ def _sorted_lines(lines: Sequence[orders_pb2.OrderLine]) -> tuple[Line, ...] | N
 
 def _hold(duration: Duration) -> timedelta | None:
     """The hold, if it is good. Finer parts than microseconds are cut off: no database keeps them."""
-    try:
-        hold = duration.ToTimedelta()
-    except (ValueError, OverflowError):  # seconds and nanoseconds that contradict each other, or 10,000 years
+    if not (0 <= duration.seconds <= MAX_HOLD.total_seconds() and 0 <= duration.nanos < 1_000_000_000):
         return None
+    hold = timedelta(seconds=duration.seconds, microseconds=duration.nanos // 1_000)
     return hold if MIN_HOLD <= hold <= MAX_HOLD else None
 
 

@@ -33,9 +33,6 @@ ORDERS_PER_S = 60
 BEFORE_S = 8.0
 WARM_S = 4.0
 NEXT_IN_RANK_WITHIN_S = 1.0
-LATE_S = 0.5
-"""An order that was sent once the server was known to hang does not wait for it."""
-
 LEAST_P99_S = 0.1
 """On a machine that runs everything on two cores the slowest of a hundred orders differs by so much from one second to
 the next, hung server or not."""
@@ -78,10 +75,11 @@ async def test_others_do_not_notice_and_the_next_in_rank_sells(
     before = p99(of(others, load.since(begin, hung)))
     meanwhile = p99(of(others, load.since(hung, awake)))
     assert meanwhile <= 2 * max(before, LEAST_P99_S), f"{before:.3f} s before, {meanwhile:.3f} s while it hangs"
-    replies = load.since(begin)
-    assert told(replies) == {ACCEPTED: len(replies)}
-    later = of(theirs, load.since(hung + NEXT_IN_RANK_WITHIN_S, awake))
-    assert p99(later) < LATE_S, "its SKUs are sold at once by the next in rank"
+    for_others = of(others, load.since(begin))
+    assert told(for_others) == {ACCEPTED: len(for_others)}
+    later = of(theirs, load.since(hung + NEXT_IN_RANK_WITHIN_S))
+    assert told(later) == {ACCEPTED: len(later)}
+    assert max(reply.latency_s for reply in later) < NEXT_IN_RANK_WITHIN_S
 
     bought = units_of(accepted(load.since(0)))
     for sku, stock in (await quiet_stock(clients[0], [*theirs, *others], limit_s=60.0)).items():

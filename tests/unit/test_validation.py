@@ -1,9 +1,11 @@
 """An order is taken if it keeps the rules that the proto states, and else every field that breaks one is named."""
 
 import unicodedata
+from datetime import timedelta
 from uuid import UUID
 
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
@@ -56,7 +58,9 @@ def _bad_fields(request: PlaceOrderRequest) -> set[str]:
         if not 1 <= line.quantity <= 1_000_000:
             bad.add(f"lines[{index}].quantity")
     if request.HasField("hold"):
-        bad.add("hold")
+        nanoseconds = request.hold.seconds * 10**9 + request.hold.nanos
+        if not (0 <= request.hold.nanos < 10**9 and 10**9 <= nanoseconds < 30 * 86_400 * 10**9 + 1_000):
+            bad.add("hold")
     if request.mode not in (0, MODE_DIRECT):
         bad.add("mode")
     return bad
@@ -67,13 +71,20 @@ def _good() -> PlaceOrderRequest:
     return PlaceOrderRequest(order_id=GOOD_ID, customer_id="anna", lines=lines)
 
 
-@given(ORDERS, st.booleans())
-@example(_good(), False)
-@example(_good(), True)
+HOLDS = st.builds(
+    Duration,
+    seconds=st.sampled_from([0, 1, 2, 30 * 86_400, 30 * 86_400 + 1, -1, 2**62]),
+    nanos=st.sampled_from([0, 1, 999, 1_000, 999_999_999, 10**9, -1]),
+)
+
+
+@given(ORDERS, st.none() | HOLDS)
+@example(_good(), None)
+@example(_good(), Duration())
 @settings(max_examples=400, deadline=None)
-def test_exactly_the_bad_fields_are_named(request: PlaceOrderRequest, with_hold: bool) -> None:
-    if with_hold:
-        request.hold.seconds = 0
+def test_exactly_the_bad_fields_are_named(request: PlaceOrderRequest, hold: Duration | None) -> None:
+    if hold is not None:
+        request.hold.CopyFrom(hold)
     parsed = parse_order(request)
     bad = _bad_fields(request)
     if isinstance(parsed, NewOrder):
@@ -86,6 +97,14 @@ def test_exactly_the_bad_fields_are_named(request: PlaceOrderRequest, with_hold:
 
 def test_a_good_order_is_taken_in_canonical_form() -> None:
     assert parse_order(_good()) == NewOrder(GOOD_ID.lower(), "anna", (Line("a", 2), Line("b", 1)))
+
+
+def test_a_hold_is_taken_in_whole_microseconds() -> None:
+    request = _good()
+    request.hold.CopyFrom(Duration(seconds=90, nanos=1_999))
+    parsed = parse_order(request)
+    assert isinstance(parsed, NewOrder)
+    assert parsed.hold == timedelta(seconds=90, microseconds=1)
 
 
 @given(IDS)
