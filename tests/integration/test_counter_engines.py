@@ -47,6 +47,7 @@ class Shop(NamedTuple):
             store=self.store,
             journal=self.journal,
             monotonic=time.monotonic,
+            cpu_s=time.thread_time,
             reservation_grace_s=3.0,
             store_timeout_s=LIMIT_S,
             max_waiting_orders=1_000,

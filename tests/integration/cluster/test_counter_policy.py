@@ -17,6 +17,7 @@ from deploy.local.layout import address
 from deploy.local.ports import free_port
 from deploy.local.processes import Process
 from deploy.local.services import serves, stock_store
+from sluice._gen.stock.v1 import stock_pb2
 from sluice.settings import parse_members
 from stockd.counter_repair import CounterDrift, counter_drift
 from tests.integration.buying import (
@@ -87,6 +88,20 @@ async def test_three_stock_servers_oversell_a_burst_and_stay_below_the_bound(
     assert oversold > 0, "three servers that read every 100 ms cannot see each other's last sales"
     await until("all that was sold is counted", partial(_all_counted, running, skus), limit_s=5.0)
     assert (await audit_whole(running)).findings == []
+
+
+async def test_spread_over_three_stock_servers_it_is_oversold_within_the_bound(
+    running: Cluster, clients: list[Client], name: str
+) -> None:
+    await clients[0].create_sku(
+        stock_pb2.CreateSkuRequest(sku=name, units=10 * UNITS, policy=stock_pb2.STOCK_POLICY_COUNTER, owners=3)
+    )
+    replies = await place_all(clients, [order({name: 1}) for _ in range(30 * UNITS)])
+    assert told(replies).keys() == {ACCEPTED, OUT_OF_STOCK}
+    stock = await stock_of(clients[0], name)
+    assert stock.owners == 3
+    assert 10 * UNITS <= stock.sold == len(accepted(replies)) <= 10 * UNITS + stock.max_oversell
+    await until("all that was sold is counted", partial(_all_counted, running, [name]), limit_s=5.0)
 
 
 async def test_a_killed_stock_server_leaves_no_drift(running: Cluster, clients: list[Client], name: str) -> None:
