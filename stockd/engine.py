@@ -117,6 +117,7 @@ class Engine:
             monotonic=monotonic,
             refresh_s=counter_refresh_s,
             fence=self._fence,
+            choose_owners=self._spreading.choose,
             metrics=metrics,
         )
         self._breadth = appetite.Breadth()
