@@ -5,7 +5,7 @@ SLUICE := .venv/bin/sluice
 PYTHON := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: run serve run-cluster test check protos bench clean
+.PHONY: run serve run-cluster test check chaos protos bench clean
 
 run: .venv/ready
 	$(SLUICE) demo
@@ -24,6 +24,11 @@ check: .venv/ready
 	.venv/bin/ruff format --check .
 	.venv/bin/mypy
 	.venv/bin/lint-imports
+
+# Faults at random on a whole cluster. The same SEED breaks the same things; one is drawn and printed if none is given.
+MINUTES ?= 3
+chaos: .venv/ready
+	$(PYTHON) -m tests.chaos $(if $(SEED),--seed $(SEED)) --minutes $(MINUTES)
 
 protos: .venv/ready
 	$(PYTHON) -m proto.generate

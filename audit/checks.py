@@ -12,7 +12,8 @@ from uuid import UUID
 
 from journal.protocol import IncarnationRow
 from sluice._gen.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderCreated, OrderValidated, StockChanged
-from sluice.model import HOLDS_UNITS, Order, OrderState
+from sluice.counting import UNCOUNTED_CAP, drift, max_oversell
+from sluice.model import HOLDS_UNITS, Order, OrderState, StockPolicy
 from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
     TOPIC_ORDER_CONFIRMED,
@@ -22,7 +23,7 @@ from sluice.seams.event_log import (
     Event,
     Position,
 )
-from sluice.seams.stock_store import Ledger
+from sluice.seams.stock_store import Counts, Ledger
 
 UnitsBySku = Mapping[str, int]
 
@@ -63,19 +64,23 @@ class HeldUnits(NamedTuple):
 
 def check_ledger(ledger: Ledger, spends: Mapping[UUID, UnitsBySku]) -> list[Finding]:
     """I1 and I2 of one SKU. `spends` are the lesser of those read before and after the ledger: units are taken before
-    they are sold, and come back before they are given back.
+    they are sold, and come back before they are given back. Of a SKU with the policy `counter` nothing is taken;
+    `check_counts` says what holds for it.
     """
     findings = []
     sku = ledger.sku
     restocked = sum(ledger.restocks.values())
     taken = sum(row.units for row in ledger.held.values())
     sold = sum(units.get(sku, 0) for units in spends.values())
-    if sold > restocked:
+    counter = ledger.policy is StockPolicy.COUNTER
+    if sold > restocked and not counter:
         findings.append(Finding("I1", sku, f"{sold} units are sold, {restocked} were ever there"))
     if restocked != ledger.available + taken:
         findings.append(
             Finding("I2", sku, f"{restocked} restocked, but {ledger.available} available + {taken} taken by servers")
         )
+    if counter:
+        return findings
     for incarnation, units in spends.items():
         sold_by_it = units.get(sku, 0)
         row = ledger.held.get(incarnation)
@@ -84,6 +89,27 @@ def check_ledger(ledger: Ledger, spends: Mapping[UUID, UnitsBySku]) -> list[Find
             findings.append(
                 Finding("I2", sku, f"incarnation {incarnation} sold {sold_by_it} units but holds {taken_by_it}")
             )
+    return findings
+
+
+def check_counts(ledger: Ledger, counts: Counts, spends: Mapping[UUID, UnitsBySku]) -> list[Finding]:
+    """I1 and I2 of a SKU with the policy `counter`: no more is oversold, and no more is uncounted, than is promised.
+    `spends` are the lesser of those read before and after the counts.
+    """
+    findings = []
+    sku = ledger.sku
+    sold_by = {incarnation: units[sku] for incarnation, units in spends.items() if units.get(sku)}
+    restocked = sum(ledger.restocks.values())
+    oversold = sum(sold_by.values()) - restocked
+    bound = max_oversell(counts, restocked)
+    if oversold > bound:
+        findings.append(Finding("I1", sku, f"{oversold} units are sold beyond what was there; the bound is {bound}"))
+    uncounted = drift(counts, sold_by, sold_by)
+    findings += [
+        Finding("I2", sku, f"incarnation {incarnation} sold {-units} units that nobody else can see")
+        for incarnation, units in uncounted.items()
+        if -units > UNCOUNTED_CAP
+    ]
     return findings
 
 

@@ -10,6 +10,7 @@ from audit.checks import (
     HeldUnits,
     OrderEvents,
     UnitsBySku,
+    check_counts,
     check_ledger,
     check_orders_exist,
     check_sold_is_created,
@@ -18,6 +19,7 @@ from audit.checks import (
 )
 from journal.events import MalformedOutboxRow, decode_events
 from journal.protocol import Journal
+from sluice.model import StockPolicy
 from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
     TOPIC_ORDER_CONFIRMED,
@@ -67,6 +69,11 @@ async def run_audit(journal: Journal, store: StockStore, log: EventLog) -> Audit
     findings: list[Finding] = []
     before = await journal.all_spends()
     ledgers = [ledger async for ledger in _ledgers(store)]
+    counts = {
+        ledger.sku: await store.counts(ledger.sku, Consistency.QUORUM)
+        for ledger in ledgers
+        if ledger.policy is StockPolicy.COUNTER
+    }
     findings += check_sold_is_created(before, frozenset(ledger.sku for ledger in ledgers))
 
     events = OrderEvents()
@@ -77,6 +84,8 @@ async def run_audit(journal: Journal, store: StockStore, log: EventLog) -> Audit
     least = _least(before, after)
     for ledger in ledgers:
         findings += check_ledger(ledger, least)
+        if ledger.sku in counts:
+            findings += check_counts(ledger, counts[ledger.sku], least)
     incarnations = {row.incarnation: row for row in await journal.incarnations()}
     held = [units for ledger in ledgers for units in held_units(ledger, after, incarnations)]
     findings += check_spends(events.units_by_sku, _by_sku(before), _by_sku(after))

@@ -20,6 +20,7 @@ class Policy(Enum):
 
     EXACT = "exact"
     ESCROW = "escrow"
+    COUNTER = "counter"
 
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -31,7 +32,10 @@ def create(
     sku: str,
     units: Annotated[int, typer.Argument(min=0)],
     policy: Annotated[
-        Policy, typer.Option(help="exact: nothing is taken ahead; escrow: about a second of demand is")
+        Policy,
+        typer.Option(
+            help="exact: nothing is taken ahead; escrow: about a second of demand is; counter: may oversell by a bound"
+        ),
     ] = Policy.ESCROW,
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     as_json: AsJson = False,

@@ -70,6 +70,13 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
         max_waiting_orders=MAX_WAITING_ORDERS,
         owners=OWNERS_PER_SKU,
         metrics=stockd_metrics,
+        counter_refresh_s=settings.counter_refresh_s,
+    )
+    metrics.gauge(
+        registry,
+        "sluice_stockd_counter_uncounted_units",
+        "units of counter SKUs sold or granted that other servers may not see",
+        engine.units_uncounted,
     )
     metrics.gauge(registry, "sluice_stockd_escrow_units", "units taken and not granted", engine.units_free)
     metrics.gauge(registry, "sluice_stockd_in_doubt_units", "units granted and not settled", engine.units_in_doubt)

@@ -1,5 +1,6 @@
 """`StockService` over gRPC: the ledger for people who run a sale."""
 
+import asyncio
 from collections.abc import Callable
 from datetime import datetime
 from typing import Any
@@ -12,12 +13,22 @@ from gateway.outcomes import RETRY_WHEN_AWAY_S
 from gateway.paging import make_token, page_size, read_token
 from gateway.validation import Violation, name_violations, parse_uuid
 from journal.protocol import Journal
+from sluice import counting
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.errors import JournalUnreachable, StoreUnreachable
 from sluice.model import MAX_RESTOCK_UNITS, StockPolicy
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
-from sluice.seams.stock_store import Applied, Consistency, NoSuchSku, Refused, StockStore, WriteOutcome
+from sluice.seams.stock_store import (
+    Applied,
+    Consistency,
+    Ledger,
+    NoSuchSku,
+    Refused,
+    SkuSummary,
+    StockStore,
+    WriteOutcome,
+)
 
 SERVICE_NAME = "sluice.stock.v1.StockService"
 
@@ -26,6 +37,9 @@ FIRST_UNITS_NAMESPACE = UUID("6f1f1c2e-6f0b-5d0e-9b0c-2f6f5a1b7c11")
 
 RESENDS_WHEN_UNKNOWN = 2
 """A restock of unknown outcome is sent again unchanged, which its id makes harmless; then the caller is asked to."""
+
+COUNTS_AT_ONCE = 32
+"""Counter SKUs of one page that are read at once: a page of nothing else must not crowd out those who sell."""
 
 _CONSISTENCIES = {
     stock_pb2.CONSISTENCY_UNSPECIFIED: Consistency.QUORUM,
@@ -37,6 +51,7 @@ _POLICIES = {
     stock_pb2.STOCK_POLICY_UNSPECIFIED: StockPolicy.ESCROW,
     stock_pb2.STOCK_POLICY_EXACT: StockPolicy.EXACT,
     stock_pb2.STOCK_POLICY_ESCROW: StockPolicy.ESCROW,
+    stock_pb2.STOCK_POLICY_COUNTER: StockPolicy.COUNTER,
 }
 
 
@@ -64,9 +79,7 @@ class StockService:
         if request.units > MAX_RESTOCK_UNITS:
             violations.append(Violation("units", f"must be at most {MAX_RESTOCK_UNITS}"))
         if request.policy not in _POLICIES:
-            violations.append(
-                Violation("policy", "only STOCK_POLICY_EXACT and STOCK_POLICY_ESCROW are available in this version")
-            )
+            violations.append(Violation("policy", "is not a known policy"))
         if violations:
             raise invalid(violations)
         sku = request.sku
@@ -118,6 +131,8 @@ class StockService:
         ledger = await self._store.read(request.sku, _CONSISTENCIES[request.consistency])
         if ledger is None:
             raise sku_not_found(request.sku)
+        if ledger.policy is StockPolicy.COUNTER:
+            return await self._counted(ledger, sold, as_of, _CONSISTENCIES[request.consistency])
         restocked = sum(ledger.restocks.values())
         held = sum(row.units for row in ledger.held.values())
         escrow = max(0, held - sold)
@@ -133,20 +148,48 @@ class StockService:
             max_undersell=escrow,
         )
 
+    async def _counted(
+        self, ledger: Ledger, sold: int, as_of: datetime, consistency: Consistency
+    ) -> stock_pb2.GetStockResponse:
+        """Nothing is taken out of the ledger of a counter SKU: what is available is what is not counted as sold."""
+        counts = await self._store.counts(ledger.sku, consistency)
+        restocked = sum(ledger.restocks.values())
+        return stock_pb2.GetStockResponse(
+            sku=ledger.sku,
+            policy=ledger.policy,  # type: ignore[arg-type]  # as above
+            restocked=restocked,
+            available=max(0, restocked - counting.counted(counts)),
+            escrow=0,
+            sold=max(0, sold),
+            as_of=timestamp(as_of),
+            # Orders that were cancelled after the sales were read may be counted as returned already.
+            max_oversell=max(counting.max_oversell(counts, restocked), sold - restocked),
+            max_undersell=counting.max_undersell(counts, restocked, sold),
+        )
+
+    async def _available(self, summary: SkuSummary) -> int:
+        if summary.policy is not StockPolicy.COUNTER:
+            return summary.available
+        counts = await self._store.counts(summary.sku, Consistency.QUORUM)
+        return max(0, summary.available - counting.counted(counts))
+
     async def list_skus(self, request: stock_pb2.ListSkusRequest) -> stock_pb2.ListSkusResponse:
         size, size_violations = page_size(request.page_size)
         after, token_violations = read_token(request.page_token, "")
         if violations := size_violations + token_violations:
             raise invalid(violations)
         page = await self._store.list_skus(after, size)
+        available: list[int] = []
+        for at in range(0, len(page.skus), COUNTS_AT_ONCE):
+            available += await asyncio.gather(*(self._available(each) for each in page.skus[at : at + COUNTS_AT_ONCE]))
         return stock_pb2.ListSkusResponse(
             skus=[
                 stock_pb2.SkuSummary(
                     sku=summary.sku,
                     policy=summary.policy,  # type: ignore[arg-type]  # as above
-                    available=summary.available,
+                    available=units,
                 )
-                for summary in page.skus
+                for summary, units in zip(page.skus, available, strict=True)
             ],
             next_page_token=make_token("", page.next_after) if page.next_after is not None else "",
         )

@@ -28,6 +28,11 @@ def counted_by(counts: Counts) -> dict[UUID, int]:
     return units
 
 
+def counted(counts: Counts) -> int:
+    """Units that count as sold. Below what is sold by what servers have not counted yet."""
+    return sum(counted_by(counts).values())
+
+
 def open_sellers(counts: Counts) -> set[UUID]:
     """Incarnations that may still sell, or whose last sales may not be counted yet."""
     sellers = {cell.incarnation for cell in counts.added}
@@ -45,7 +50,7 @@ def max_oversell(counts: Counts, restocked: int, cap: int = UNCOUNTED_CAP) -> in
 def max_undersell(counts: Counts, restocked: int, sold: int, cap: int = UNCOUNTED_CAP) -> int:
     """At most so many units may be unsold while buyers hear "sold out". `sold` as the journal says."""
     # In doubt: among those not counted. Counted too high: returned units whose addition has not been made yet.
-    unseen = sum(counted_by(counts).values()) - sold + len(open_sellers(counts)) * min(cap, restocked)
+    unseen = counted(counts) - sold + len(open_sellers(counts)) * min(cap, restocked)
     return max(0, min(unseen, restocked - sold))
 
 
@@ -53,6 +58,6 @@ def drift(counts: Counts, spent: Mapping[UUID, int], of: Iterable[UUID]) -> dict
     """Counted minus sold, for each incarnation in `of` for which they differ. `spent` is what the journal says of the
     SKU. For one that may still sell, this is also what it sold and will count within the refresh interval.
     """
-    counted = counted_by(counts)
-    differences = {incarnation: counted.get(incarnation, 0) - spent.get(incarnation, 0) for incarnation in of}
+    by_incarnation = counted_by(counts)
+    differences = {incarnation: by_incarnation.get(incarnation, 0) - spent.get(incarnation, 0) for incarnation in of}
     return {incarnation: units for incarnation, units in differences.items() if units}

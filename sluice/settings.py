@@ -123,6 +123,12 @@ class StockdSettings(JournalSettings, StockStoreSettings):
     store_timeout_s: float = Field(
         1.2, gt=0, description="orders that wait for the ledger longer than this are told it is unreachable, seconds"
     )
+    counter_refresh_s: float = Field(
+        0.1,
+        gt=0,
+        description="SKUs with the policy counter: how old what is known of other servers' sales may be when units are "
+        "granted, and how long sales may stay uncounted, seconds",
+    )
     beat_interval_s: float = Field(
         1.0, gt=0, description="how often the journal is told that this stock server lives, seconds"
     )

@@ -76,7 +76,9 @@ async def _each(rows: Sequence[HeldRow], act: Callable[[HeldRow], Awaitable[int]
 
 async def _unsold(row: HeldRow, store: StockStore) -> int:
     ledger = await store.read(row.sku, Consistency.STRONG)
-    return max(_units(ledger.held.get(row.incarnation)) - row.sold, 0) if ledger else 0
+    if ledger is None or ledger.policy is StockPolicy.COUNTER:
+        return 0
+    return max(_units(ledger.held.get(row.incarnation)) - row.sold, 0)
 
 
 async def _fold(row: HeldRow, store: StockStore) -> int:
@@ -107,6 +109,10 @@ def _units(held: Row | None) -> int:
 
 
 async def _state_sales(row: HeldRow, store: StockStore) -> None:
-    """From now on others see what it sold, though additions of it were lost, never made, or land later."""
-    if row.incarnation in open_sellers(await store.counts(row.sku, Consistency.QUORUM)):
-        await store.close_cell(row.sku, Cell(row.incarnation, ALL_CELLS), row.sold)
+    """From now on others see what it sold, though additions of it were lost, never made, or land later. Units may also
+    have come back to one that never began to sell.
+    """
+    counts = await store.counts(row.sku, Consistency.QUORUM)
+    everything = Cell(row.incarnation, ALL_CELLS)
+    if everything not in counts.closed and (row.sold or row.incarnation in open_sellers(counts)):
+        await store.close_cell(row.sku, everything, row.sold)

@@ -1,7 +1,8 @@
 """One Cassandra node on a loopback address, from the jars of Maven Central."""
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile
 from cassandra.policies import FallthroughRetryPolicy, WhiteListRoundRobinPolicy
 
 from deploy.local import jvm
-from deploy.local.ports import LOOPBACK, accepts
+from deploy.local.ports import accepts
 from deploy.local.processes import Command, NotAnsweringError, Process
 
 VERSION = "5.0.8"
@@ -69,6 +70,8 @@ class Node:
     count: int
     cql_port: int
     storage_port: int
+    # Name -> host at which the other nodes and clients reach a node, on the same ports, if not where it listens.
+    reached_at: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
@@ -79,8 +82,12 @@ class Node:
         return f"127.0.0.{self.index}"
 
     @property
+    def broadcast_host(self) -> str:
+        return self.reached_at.get(self.name, self.host)
+
+    @property
     def contact_point(self) -> str:
-        return f"{self.host}:{self.cql_port}"
+        return f"{self.broadcast_host}:{self.cql_port}"
 
 
 def hosts(count: int) -> tuple[str, ...]:
@@ -186,6 +193,10 @@ def _jvm_options(node: Node) -> list[str]:
     ]
 
 
+def _peer(node: Node, index: int) -> str:
+    return f"{replace(node, index=index).broadcast_host}:{node.storage_port}"
+
+
 def _config(node: Node) -> dict[str, object]:
     return {
         "cluster_name": "sluice-local",
@@ -198,11 +209,15 @@ def _config(node: Node) -> dict[str, object]:
         "seed_provider": [
             {
                 "class_name": "org.apache.cassandra.locator.SimpleSeedProvider",
-                "parameters": [{"seeds": f"{LOOPBACK}:{node.storage_port}"}],
+                # All of them: a node that is no seed gives up its start when no other answers at once, because the
+                # machine is busy or its links are cut. Nothing is streamed, so a seed joins like any other.
+                "parameters": [{"seeds": ",".join(_peer(node, index) for index in range(1, node.count + 1))}],
             }
         ],
         "listen_address": node.host,
         "rpc_address": node.host,
+        "broadcast_address": node.broadcast_host,
+        "broadcast_rpc_address": node.broadcast_host,
         "storage_port": node.storage_port,
         "native_transport_port": node.cql_port,
         # Measured: with "periodic", each kill -9 of a lone node lost up to 4 of the last 20 acknowledged conditional

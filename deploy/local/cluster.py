@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.local import cassandra, kafka, packages, postgres, redis, services, state
-from deploy.local.layout import ClusterSpec, Endpoints, address, assign_ports, endpoints, listeners
+from deploy.local.layout import ClusterSpec, Endpoints, assign_ports, endpoints, listeners, nodes
 from deploy.local.ports import holder
 from deploy.local.processes import Identity, Process, is_alive, terminate
 from deploy.local.state import Record, State
@@ -68,6 +68,7 @@ class Cluster:
     def __init__(self, spec: ClusterSpec, ports: dict[str, int], records: Iterable[Record]) -> None:
         self.spec = spec
         self.endpoints = endpoints(spec, ports)
+        self.nodes = nodes(spec, ports)
         self._ports = ports
         self._records = {record.name: record for record in records}
         self._processes: dict[str, Process] = {}
@@ -232,7 +233,7 @@ def _stages(spec: ClusterSpec, ports: dict[str, int], programs: packages.Program
             [_postgres(spec, ports, programs)],
             [_kafka(spec, ports, programs)],
             # Before version 5.1 nodes must join one at a time.
-            [_cassandra(spec, ports, programs, index) for index, _ in enumerate(spec.names("cassandra"), start=1)],
+            [_cassandra(spec, programs, node) for node in nodes(spec, ports)],
             [_redis(spec, ports)] if spec.store == "redis" else [],
         ],
         # The first stockd makes the keyspace: Cassandra 5.0 does not take the same schema change twice at a time.
@@ -248,21 +249,21 @@ def _postgres(spec: ClusterSpec, ports: dict[str, int], programs: packages.Progr
     def make(log: Path) -> Process:
         return postgres.create(spec.directory / "postgres", port, programs.postgres_bin, log)
 
-    return _Member("postgres", "postgres", postgres.url(port), None, make)
+    return _Member("postgres", "postgres", postgres.url(port, spec.host("postgres")), None, make)
 
 
 def _kafka(spec: ClusterSpec, ports: dict[str, int], programs: packages.Programs) -> _Member:
     port, controller_port = ports["kafka"], ports["kafka-controller"]
 
     def make(log: Path) -> Process:
-        return kafka.create(spec.directory / "kafka", port, controller_port, programs.java, log)
+        return kafka.create(
+            spec.directory / "kafka", port, controller_port, programs.java, log, reached_at=spec.host("kafka")
+        )
 
-    return _Member("kafka", "kafka", kafka.bootstrap(port), None, make)
+    return _Member("kafka", "kafka", kafka.bootstrap(port, spec.host("kafka")), None, make)
 
 
-def _cassandra(spec: ClusterSpec, ports: dict[str, int], programs: packages.Programs, index: int) -> _Member:
-    node = cassandra.Node(index, spec.nodes, ports["cassandra"], ports["cassandra-storage"])
-
+def _cassandra(spec: ClusterSpec, programs: packages.Programs, node: cassandra.Node) -> _Member:
     def make(log: Path) -> Process:
         return cassandra.create(spec.directory / node.name, node, programs.java, log)
 
@@ -285,7 +286,7 @@ def _service(
     ports: dict[str, int],
     name: str,
 ) -> _Member:
-    endpoint = address(ports[name]) if name in ports else None
+    endpoint = f"{spec.host(name)}:{ports[name]}" if name in ports else None
     return _Member(name, role, endpoint, services.metrics_url(ports, name), partial(create, spec, ports, name))
 
 
@@ -311,10 +312,8 @@ def _wait_for_ring(cluster: Cluster) -> None:
     """Each of several Cassandra nodes must see the others, else the first write to a new keyspace is refused."""
     if len(cluster.spec.names("cassandra")) <= 1:
         return
-    for contact_point in cluster.endpoints.cassandra.split(","):
-        host, port = contact_point.split(":")
-        process = cluster.process(f"cassandra-{host.rsplit('.', maxsplit=1)[1]}")
-        process.wait_until(partial(cassandra.sees_all, host, int(port)))
+    for node in cluster.nodes:
+        cluster.process(node.name).wait_until(partial(cassandra.sees_all, node.host, node.cql_port))
 
 
 def _raise_first(futures: list[Future[None]]) -> None:

@@ -34,17 +34,21 @@ appender.stdout.layout.pattern = %d{ISO8601} %-5p [%t] %c{1} - %m%n
 """
 
 
-def bootstrap(port: int) -> str:
-    return f"{LOOPBACK}:{port}"
+def bootstrap(port: int, host: str = LOOPBACK) -> str:
+    return f"{host}:{port}"
 
 
-def create(directory: Path, port: int, controller_port: int, java: Path, log: Path) -> Process:
-    """A broker with its data in `directory`, formatted at the first call. Raises ResolveError."""
+def create(
+    directory: Path, port: int, controller_port: int, java: Path, log: Path, *, reached_at: str = LOOPBACK
+) -> Process:
+    """A broker with its data in `directory`, formatted at the first call. It tells clients to come to the host
+    `reached_at`. Raises ResolveError.
+    """
     directory = directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
     classpath = jvm.classpath("kafka", _ARTIFACTS, java)
     config = directory / "server.properties"
-    config.write_text(_properties(directory / "data", port, controller_port))
+    config.write_text(_properties(directory / "data", port, controller_port, reached_at))
     log4j = directory / "log4j2.properties"
     log4j.write_text(_LOG4J)
     if not (directory / "data/meta.properties").exists():
@@ -119,13 +123,13 @@ def _cluster_id() -> str:
     return urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
 
 
-def _properties(data: Path, port: int, controller_port: int) -> str:
-    listeners = f"PLAINTEXT://{LOOPBACK}:{port},CONTROLLER://{LOOPBACK}:{controller_port}"
+def _properties(data: Path, port: int, controller_port: int, reached_at: str) -> str:
+    controller = f"CONTROLLER://{LOOPBACK}:{controller_port}"
     return f"""process.roles=broker,controller
 node.id=1
 controller.quorum.bootstrap.servers={LOOPBACK}:{controller_port}
-listeners={listeners}
-advertised.listeners={listeners}
+listeners=PLAINTEXT://{LOOPBACK}:{port},{controller}
+advertised.listeners=PLAINTEXT://{reached_at}:{port},{controller}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT

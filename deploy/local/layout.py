@@ -1,7 +1,7 @@
 """What a local cluster consists of, and which port each part gets."""
 
 from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal, NamedTuple
 
@@ -38,6 +38,9 @@ class ClusterSpec:
     log_level: str = "info"
     # As the setting of stockd: tests of dead servers need not wait as long as a sale should.
     peer_dead_after_s: float = 10.0
+    # Name of a process -> host at which the others reach it, on its own port, where that is not the host on which it
+    # listens: then somebody there passes connections on to it.
+    reached_at: Mapping[str, str] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.nodes not in NODE_COUNTS:
@@ -45,6 +48,10 @@ class ClusterSpec:
         if self.store not in STORES:
             raise ValueError(f"store must be one of {STORES}, not {self.store}")
         object.__setattr__(self, "directory", self.directory.absolute())
+
+    def host(self, name: str) -> str:
+        """Where the others reach a process that is no Cassandra node."""
+        return self.reached_at.get(name, LOOPBACK)
 
     def names(self, role: str) -> list[str]:
         """Names of the processes of `role`, in order."""
@@ -123,12 +130,19 @@ class Endpoints(NamedTuple):
     redis: str
 
 
+def nodes(spec: ClusterSpec, ports: Mapping[str, int]) -> list[cassandra.Node]:
+    return [
+        cassandra.Node(index, spec.nodes, ports["cassandra"], ports["cassandra-storage"], spec.reached_at)
+        for index, _ in enumerate(spec.names("cassandra"), start=1)
+    ]
+
+
 def endpoints(spec: ClusterSpec, ports: Mapping[str, int]) -> Endpoints:
     return Endpoints(
-        gateways=[address(ports[name]) for name in spec.names("gateway")],
-        postgres=postgres.url(ports["postgres"]),
-        cassandra=",".join(f"{host}:{ports['cassandra']}" for host in cassandra.hosts(len(spec.names("cassandra")))),
-        kafka=kafka.bootstrap(ports["kafka"]),
+        gateways=[f"{spec.host(name)}:{ports[name]}" for name in spec.names("gateway")],
+        postgres=postgres.url(ports["postgres"], spec.host("postgres")),
+        cassandra=",".join(node.contact_point for node in nodes(spec, ports)),
+        kafka=kafka.bootstrap(ports["kafka"], spec.host("kafka")),
         redis=redis.url(ports["redis"]) if spec.store == "redis" else "",
     )
 

@@ -37,8 +37,8 @@ _SETTINGS = {
 }
 
 
-def url(port: int) -> str:
-    return f"postgresql://{ROLE}@{LOOPBACK}:{port}/{DATABASE}"
+def url(port: int, host: str = LOOPBACK) -> str:
+    return f"postgresql://{ROLE}@{host}:{port}/{DATABASE}"
 
 
 def account() -> str | None:

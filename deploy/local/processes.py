@@ -185,6 +185,15 @@ class Process:
 
         Raises PortHeldError, or StartError, and leaves nothing running then.
         """
+        self.launch()
+        try:
+            self.wait_until(self.answers, limit_s)
+        except BaseException:
+            self.terminate(limit_s=0)
+            raise
+
+    def launch(self) -> None:
+        """Start it and do not wait. Raises PortHeldError."""
         for host, port in self.command.listens:
             if not is_free(port, [host]):
                 raise PortHeldError(port, self.command.name)
@@ -192,7 +201,6 @@ class Process:
         self.identity = launch(self.command)
         try:
             self.launched(self.identity)
-            self.wait_until(self.answers, limit_s)
         except BaseException:
             self.terminate(limit_s=0)
             raise

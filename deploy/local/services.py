@@ -36,7 +36,7 @@ def stockd(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) ->
 
 def gateway(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -> Process:
     target = address(ports[name])
-    stockds = ",".join(f"{owner}={address(ports[owner])}" for owner in spec.names("stockd"))
+    stockds = ",".join(f"{owner}={spec.host(owner)}:{ports[owner]}" for owner in spec.names("stockd"))
     settings = _common(spec, ports, name) | _stores(spec, ports) | {"SLUICE_LISTEN": target, "SLUICE_STOCKD": stockds}
     return _service(name, log, settings, ports, partial(serves, target))
 

@@ -10,6 +10,7 @@ from audit.checks import (
     Finding,
     HeldUnits,
     OrderEvents,
+    check_counts,
     check_ledger,
     check_orders_exist,
     check_sold_is_created,
@@ -18,9 +19,10 @@ from audit.checks import (
 )
 from journal.events import decode_events, encode_order_events, encode_transition_events
 from journal.protocol import IncarnationRow, OutboxRow, Transition
+from sluice.counting import UNCOUNTED_CAP
 from sluice.model import Line, NewOrder, Order, OrderState, StockPolicy
 from sluice.seams.event_log import Event
-from sluice.seams.stock_store import Ledger, Row
+from sluice.seams.stock_store import Cell, Counts, Ledger, Row
 
 TIME = datetime(2026, 11, 20, 12, 0, 0, 123_456, tzinfo=UTC)
 LATER = TIME + timedelta(minutes=5)
@@ -58,6 +60,35 @@ def test_i2_units_that_vanished_or_appeared(available: int) -> None:
 def test_i2_an_incarnation_that_sold_more_than_it_took() -> None:
     (finding,) = check_ledger(ledger(10, 3, one=7), {TWO: {"apple": 1}})
     assert finding == Finding("I2", "apple", f"incarnation {TWO} sold 1 units but holds 0")
+
+
+def _counter(restocked: int) -> Ledger:
+    return Ledger("apple", StockPolicy.COUNTER, restocked, {RESTOCK: restocked}, {})
+
+
+def _counts(**units: int) -> Counts:
+    names = {"one": ONE, "two": TWO}
+    return Counts({Cell(names[name], 0): count for name, count in units.items()}, {})
+
+
+def test_of_a_counter_sku_nothing_is_taken() -> None:
+    assert check_ledger(_counter(10), {ONE: {"apple": 7}, TWO: {"apple": 5}}) == []
+    (finding,) = check_ledger(_counter(10)._replace(available=9), {})
+    assert finding[:2] == ("I2", "apple")
+
+
+def test_i1_a_counter_sku_may_be_oversold_up_to_the_bound() -> None:
+    sold = {ONE: {"apple": 12}, TWO: {"apple": 8, "pear": 1}}
+    assert check_counts(_counter(10), _counts(one=12, two=8), sold) == []
+    findings = check_counts(_counter(10), _counts(one=12), sold)
+    assert findings == [Finding("I1", "apple", "10 units are sold beyond what was there; the bound is 2")]
+
+
+def test_i2_a_server_with_more_uncounted_than_the_cap() -> None:
+    sold = {ONE: {"apple": UNCOUNTED_CAP + 5}}
+    assert check_counts(_counter(9_999), _counts(one=5), sold) == []
+    (finding,) = check_counts(_counter(9_999), _counts(one=4), sold)
+    assert finding[:2] == ("I2", "apple")
 
 
 def test_i2_a_sku_that_was_sold_but_never_created() -> None:

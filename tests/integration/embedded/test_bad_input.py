@@ -252,7 +252,7 @@ def test_create_sku(channel: grpc.Channel, request: stock_pb2.CreateSkuRequest) 
         bad.add("sku")
     if request.units > 10**12:
         bad.add("units")
-    if request.policy not in (0, 1, 2):
+    if request.policy not in (0, 1, 2, 3):
         bad.add("policy")
     before = all_stock(channel) if bad else {}
     check(call(channel, f"/{STOCK}/CreateSku", request), bad)

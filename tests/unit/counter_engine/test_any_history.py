@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
 from sluice.counting import UNCOUNTED_CAP
+from sluice.errors import KeeperUnreachable
 from sluice.seams.stock_keeper import Reservation, Settlement, Verdict
 from tests.unit.counter_engine.shop import Shop
 from tests.unit.fake_stock_store import Fate
@@ -45,6 +46,7 @@ class AnyHistory(RuleBasedStateMachine):
         super().__init__()
         self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.all: list[Asked] = []
+        self.cancelled: list[Asked] = []
         self.housekeeping: list[asyncio.Task[None]] = []
         self.shop = self._run(self._start)
 
@@ -88,6 +90,26 @@ class AnyHistory(RuleBasedStateMachine):
         row = self.shop.journal.spends.setdefault(key, dict(asked.cart) if sold else {})
         if told:
             self._run(lambda: self.shop.engines[asked.server].settle([Settlement(*key, row)], 1.0))
+
+    @rule(asked=asked, server=SERVERS, cancelled=st.booleans(), told=st.booleans())
+    def an_order_is_cancelled(self, asked: Asked, server: int, cancelled: bool, told: bool) -> None:
+        """At whatever server; and the gateway may die before it commits that."""
+        reservation = self._granted(asked)
+        if reservation is None or self.shop.journal.away or asked in self.cancelled:
+            return
+        engine = self.shop.engines[server % len(self.shop.engines)]
+        sold = self.shop.journal.spends.get((reservation.incarnation, reservation.seq))
+        if not sold or self.shop.journal.registered[engine.incarnation]:
+            return
+        try:
+            key = self._run(lambda: engine.reserve_return(sold, 1.0))
+        except KeeperUnreachable:
+            return
+        row = self.shop.journal.spends[key] = {sku: -units for sku, units in sold.items()} if cancelled else {}
+        if cancelled:
+            self.cancelled.append(asked)
+        if told:
+            self._run(lambda: engine.settle([Settlement(*key, row)], 1.0))
 
     @rule(fate=FATES)
     def the_next_addition_breaks(self, fate: Fate) -> None:

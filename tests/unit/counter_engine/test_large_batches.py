@@ -1,5 +1,4 @@
-"""More of a SKU than may be granted at once is served in rounds: what was granted is committed while the rest asks
-again."""
+"""More of a SKU than may be granted at once is served in rounds: what was granted is committed, then the rest asks."""
 
 import asyncio
 

@@ -8,7 +8,7 @@ from sluice.counting import counted_by
 from sluice.model import StockPolicy
 from sluice.seams.stock_store import ALL_CELLS, Cell
 from stockd.counter_repair import CounterDrift, counter_drift, repair_counter
-from stockd.reclaim import HeldRow, fold
+from stockd.reclaim import HeldRow, fold, preview
 from tests.unit.fake_journal import FakeJournal
 from tests.unit.fake_stock_store import FakeStockStore
 
@@ -88,3 +88,10 @@ async def test_a_server_that_never_began_to_sell_leaves_nothing(parts: Parts) ->
     del parts.store.added[SKU][Cell(GONE, 0)]
     assert [each.units async for each in fold([HeldRow(GONE, SKU, 0)], parts.store)] == [0]
     assert parts.store.closed.get(SKU, {}) == {}
+
+
+async def test_units_that_came_back_to_a_server_that_never_began_to_sell_are_found(parts: Parts) -> None:
+    del parts.store.added[SKU][Cell(GONE, 0)]
+    assert [each.units async for each in preview([HeldRow(GONE, SKU, -4)], parts.store)] == [0]
+    assert [each.units async for each in fold([HeldRow(GONE, SKU, -4)], parts.store)] == [0]
+    assert parts.counted() == {GONE: -4, LIVING: 9}
