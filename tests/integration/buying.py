@@ -58,6 +58,8 @@ class Client:
         self.restock = self._unary("stock", "Restock", stock_pb2.RestockResponse)
         self.get_stock = self._unary("stock", "GetStock", stock_pb2.GetStockResponse)
         self.list_skus = self._unary("stock", "ListSkus", stock_pb2.ListSkusResponse)
+        self.set_customer_limit = self._unary("stock", "SetCustomerLimit", stock_pb2.SetCustomerLimitResponse)
+        self.get_customer_limit = self._unary("stock", "GetCustomerLimit", stock_pb2.GetCustomerLimitResponse)
         self.check_health = self.channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,
