@@ -1,10 +1,12 @@
 """`sluice`: one command for every role and for the people who run a sale."""
 
+from typing import Annotated
+
 import typer
 
-from commands import audit, cluster, cluster_demo, demo, events, health, order, stock
+from commands import audit, cluster, cluster_demo, dead_letters, demo, events, health, order, stock
 from commands.options import with_settings
-from sluice.settings import EmbeddedSettings, GatewaySettings, RelaySettings, StockdSettings
+from sluice.settings import ConsumeSettings, EmbeddedSettings, GatewaySettings, RelaySettings, StockdSettings
 
 app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
 
@@ -48,9 +50,22 @@ def relay(settings: RelaySettings) -> None:
     role.run(settings)
 
 
+@app.command()
+@with_settings(ConsumeSettings)
+def consume(
+    settings: ConsumeSettings,
+    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="lifecycle, compensation, or module:handler")],
+) -> None:
+    """Runs consumers: Sluice's own, or handlers that you wrote. Run any number of each."""
+    from commands import consume as role  # noqa: PLC0415
+
+    role.run(settings, names)
+
+
 app.command(name="demo")(demo.demo)
 app.command(name="audit")(audit.audit)
 app.add_typer(events.app, name="events")
+app.add_typer(dead_letters.app, name="dlq")
 cluster.app.command(name="demo")(cluster_demo.demo)
 app.add_typer(cluster.app, name="cluster")
 app.command(name="health")(health.health)

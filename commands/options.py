@@ -10,6 +10,7 @@ from typing import Annotated, Any, TypeVar
 
 import typer
 from pydantic import ValidationError
+from rich.markup import escape
 
 from sluice.settings import CONFIG_FILE_VARIABLE, CommonSettings, unknown_names
 
@@ -18,28 +19,35 @@ Kind = TypeVar("Kind", bound=CommonSettings)
 EXIT_BAD_SETTINGS = 2
 
 
-def with_settings(kind: type[Kind]) -> Callable[[Callable[[Kind], None]], Callable[..., None]]:
-    """A decorator: the function gets a `kind` made of flags, environment and file; the command gets a flag a field."""
+def with_settings(kind: type[Kind]) -> Callable[[Callable[..., None]], Callable[..., None]]:
+    """A decorator: the function gets a `kind` made of flags, environment and file; the command gets a flag a field.
+    What else the function takes, by name, it gets from the command line as usual.
+    """
 
-    def decorate(function: Callable[[Kind], None]) -> Callable[..., None]:
+    def decorate(function: Callable[..., None]) -> Callable[..., None]:
+        _, *own = inspect.signature(function).parameters.values()
+
         def command(**flags: Any) -> None:
             config = flags.pop("config")
             if config is not None:
                 os.environ[CONFIG_FILE_VARIABLE] = str(config)
+            others = {parameter.name: flags.pop(parameter.name) for parameter in own}
             given = {name: value for name, value in flags.items() if value is not None}
-            function(load(kind, given))
+            function(load(kind, given), **others)
 
         parameters = [
+            *own,
             inspect.Parameter(
                 "config",
                 inspect.Parameter.KEYWORD_ONLY,
                 default=None,
                 annotation=Annotated[Path | None, typer.Option(help="TOML file with the same names", exists=True)],
-            )
+            ),
         ]
         for name, field in kind.model_fields.items():
             default = field.get_default()
-            text = f"{field.description} [default: {default}]"
+            # What stands in brackets is no markup.
+            text = escape(f"{field.description} [default: {default}]")
             annotation = Annotated[str | None, typer.Option(f"--{name.replace('_', '-')}", help=text)]
             parameters.append(
                 inspect.Parameter(name, inspect.Parameter.KEYWORD_ONLY, default=None, annotation=annotation)

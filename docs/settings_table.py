@@ -6,7 +6,14 @@ from typing import NamedTuple
 
 from pydantic import SecretStr
 
-from sluice.settings import CommonSettings, EmbeddedSettings, GatewaySettings, RelaySettings, StockdSettings
+from sluice.settings import (
+    CommonSettings,
+    ConsumeSettings,
+    EmbeddedSettings,
+    GatewaySettings,
+    RelaySettings,
+    StockdSettings,
+)
 
 PAGE = Path(__file__).parent / "operating.md"
 BEGIN = "<!-- settings: begin (python -m docs.settings_table) -->\n"
@@ -17,6 +24,7 @@ ROLES: dict[str, type[CommonSettings]] = {
     "gateway": GatewaySettings,
     "stockd": StockdSettings,
     "relay": RelaySettings,
+    "consume": ConsumeSettings,
 }
 
 

@@ -1,6 +1,6 @@
 """The journal in PostgreSQL. One batch is one call of one SQL function: one round trip, one transaction."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -68,7 +68,7 @@ _LIMITS_REACHED = "SL005"
 _COMMIT = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 _TRANSITION = "SELECT transition_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 
-_ORDER_COLUMNS = "order_id::text, customer_id, lines, state, create_time, update_time, version, hold_end, reason"
+ORDER_COLUMNS = "order_id::text, customer_id, lines, state, create_time, update_time, version, hold_end, reason"
 
 _OUTBOX_LOCK = "hashtextextended('sluice outbox lease', 0)"
 _HOLDS_LOCK = "hashtextextended('sluice holds lease', 0)"
@@ -205,8 +205,8 @@ class PostgresJournal:
             arguments.append(before)
             conditions.append(f"order_id < ${len(arguments)}")
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        query = f"SELECT {_ORDER_COLUMNS} FROM orders {where} ORDER BY order_id DESC LIMIT $1"  # noqa: S608 - constants
-        return [_order(row) for row in await self._reading.run(lambda c: c.fetch(query, *arguments))]
+        query = f"SELECT {ORDER_COLUMNS} FROM orders {where} ORDER BY order_id DESC LIMIT $1"  # noqa: S608 - constants
+        return [read_order(row) for row in await self._reading.run(lambda c: c.fetch(query, *arguments))]
 
     async def backlog(self) -> Backlog:
         query = "SELECT count(*), coalesce(sum(event_count), 0), min(create_time) FROM outbox"
@@ -236,9 +236,9 @@ class PostgresJournal:
             await close(connection, self._timeout_s)  # the lock ends with its session
 
     async def scan_orders(self) -> AsyncIterator[Sequence[Order]]:
-        query = f"SELECT {_ORDER_COLUMNS} FROM orders ORDER BY order_id"  # noqa: S608 - a constant
+        query = f"SELECT {ORDER_COLUMNS} FROM orders ORDER BY order_id"  # noqa: S608 - a constant
         async for rows in self._scan(query, SCAN_PAGE):
-            yield [_order(row) for row in rows]
+            yield [read_order(row) for row in rows]
 
     async def scan_outbox(self) -> AsyncIterator[Sequence[OutboxRow]]:
         query = (
@@ -319,7 +319,7 @@ class PostgresHoldsLease:
 
     async def due_holds(self, limit: int) -> Sequence[Order]:
         rows = await run_on(self._connection, lambda c: c.fetch(_DUE_HOLDS, limit), self._timeout_s)
-        return [_order(row) for row in rows]
+        return [read_order(row) for row in rows]
 
 
 _SET_LIMIT = "INSERT INTO sku_limits VALUES ($1, $2) ON CONFLICT (sku) DO UPDATE SET units = excluded.units"
@@ -334,7 +334,7 @@ JOIN unnest($1::text[], $2::text[]) AS asked (customer_id, sku) USING (customer_
 _DUE_HOLDS = f"""
 SELECT o.* FROM (SELECT h.order_id, h.hold_end FROM holds h
                  WHERE h.hold_end <= clock_timestamp() ORDER BY h.hold_end LIMIT $1) AS due
-JOIN LATERAL (SELECT {_ORDER_COLUMNS} FROM orders WHERE orders.order_id = due.order_id) AS o ON true
+JOIN LATERAL (SELECT {ORDER_COLUMNS} FROM orders WHERE orders.order_id = due.order_id) AS o ON true
 ORDER BY due.hold_end
 """  # noqa: S608 - constants
 
@@ -543,12 +543,13 @@ _TRANSITION_REFUSALS: Mapping[str, Callable[[Connection, TransitionBatch], Await
 
 
 async def _find_orders(connection: Connection, order_ids: Sequence[str]) -> Mapping[str, Order]:
-    query = f"SELECT {_ORDER_COLUMNS} FROM orders WHERE order_id = ANY ($1)"  # noqa: S608 - a constant
-    orders = [_order(row) for row in await connection.fetch(query, order_ids)]
+    query = f"SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = ANY ($1)"  # noqa: S608 - a constant
+    orders = [read_order(row) for row in await connection.fetch(query, order_ids)]
     return {order.order_id: order for order in orders}
 
 
-def _order(row: asyncpg.Record) -> Order:
+def read_order(row: Iterable[Any]) -> Order:
+    """Of the columns ORDER_COLUMNS."""
     order_id, customer_id, lines, state, *rest = row
     return Order(order_id, customer_id, decode_lines(lines), OrderState(state), *rest)
 

@@ -51,7 +51,7 @@ SCAN_OUTBOX_PAGE = 50
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _MICROSECOND = timedelta(microseconds=1)
 
-_ORDER_COLUMNS = "order_id, customer_id, lines, state, create_time, update_time, version, hold_end, reason"
+ORDER_COLUMNS = "order_id, customer_id, lines, state, create_time, update_time, version, hold_end, reason"
 
 _encode = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -73,8 +73,8 @@ class SqliteJournal:
 
         Raises JournalUnreachable, DatabaseTooNew, and DatabaseTooOld if the file is open read-only.
         """
-        await _reaching(migrate_sqlite(file, migrations("sqlite")))
-        row = await _reaching(file.read(lambda c: c.execute("SELECT journal_id FROM journal_identity").fetchone()))
+        await reaching(migrate_sqlite(file, migrations("sqlite")))
+        row = await reaching(file.read(lambda c: c.execute("SELECT journal_id FROM journal_identity").fetchone()))
         return cls(file, UUID(row[0]))
 
     @property
@@ -162,7 +162,7 @@ class SqliteJournal:
             conditions.append("order_id < ?")
             arguments.append(before)
         where = f"WHERE {' AND '.join(conditions)}" if conditions else ""
-        query = f"SELECT {_ORDER_COLUMNS} FROM orders {where} ORDER BY order_id DESC LIMIT ?"  # noqa: S608 - constants
+        query = f"SELECT {ORDER_COLUMNS} FROM orders {where} ORDER BY order_id DESC LIMIT ?"  # noqa: S608 - constants
         return await self._read(partial(_orders, query, (*arguments, limit)))
 
     async def backlog(self) -> Backlog:
@@ -204,23 +204,23 @@ class SqliteJournal:
         await self._write(lambda c: c.execute(query, (_encode(list(numbers)),)).close())
 
     async def scan_orders(self) -> AsyncIterator[Sequence[Order]]:
-        query = f"SELECT {_ORDER_COLUMNS} FROM orders WHERE order_id > ? ORDER BY order_id LIMIT ?"  # noqa: S608
+        query = f"SELECT {ORDER_COLUMNS} FROM orders WHERE order_id > ? ORDER BY order_id LIMIT ?"  # noqa: S608
         after = ""
         async with self._file.snapshot() as snapshot:
-            while page := await _reaching(snapshot.read(partial(_orders, query, (after, SCAN_PAGE)))):
+            while page := await reaching(snapshot.read(partial(_orders, query, (after, SCAN_PAGE)))):
                 yield page
                 after = page[-1].order_id
 
     async def scan_outbox(self) -> AsyncIterator[Sequence[OutboxRow]]:
         after = 0
         async with self._file.snapshot() as snapshot:
-            while page := await _reaching(snapshot.read(partial(_outbox_rows, after, SCAN_OUTBOX_PAGE))):
+            while page := await reaching(snapshot.read(partial(_outbox_rows, after, SCAN_OUTBOX_PAGE))):
                 yield page
                 after = page[-1].number
 
     async def all_spends(self) -> Mapping[UUID, Mapping[str, int]]:
         async with self._file.snapshot() as snapshot:
-            rows = await _reaching(snapshot.read(lambda c: c.execute(_ALL_SPENDS).fetchall()))
+            rows = await reaching(snapshot.read(lambda c: c.execute(_ALL_SPENDS).fetchall()))
         sums: dict[UUID, dict[str, int]] = {}
         for incarnation, sku, units in rows:
             sums.setdefault(UUID(incarnation), {})[sku] = units
@@ -233,10 +233,10 @@ class SqliteJournal:
         """The file belongs to whoever opened it."""
 
     async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        return await _reaching(self._file.write(function))
+        return await reaching(self._file.write(function))
 
     async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        return await _reaching(self._file.read(function))
+        return await reaching(self._file.read(function))
 
 
 class SqliteOutboxLease:
@@ -264,7 +264,7 @@ class SqliteHoldsLease:
         self._file = file
 
     async def due_holds(self, limit: int) -> Sequence[Order]:
-        return await _reaching(self._file.read(partial(_orders, _DUE_HOLDS, (limit,))))
+        return await reaching(self._file.read(partial(_orders, _DUE_HOLDS, (limit,))))
 
 
 class _Refused(Exception):
@@ -326,7 +326,7 @@ ON CONFLICT DO NOTHING
 _CLOCK = "CAST(round((julianday('now') - 2440587.5) * 86400000000.0) AS INTEGER)"
 
 _DUE_HOLDS = f"""
-SELECT {", ".join(f"orders.{column}" for column in _ORDER_COLUMNS.split(", "))}
+SELECT {", ".join(f"orders.{column}" for column in ORDER_COLUMNS.split(", "))}
 FROM holds JOIN orders USING (order_id)
 WHERE holds.hold_end <= {_CLOCK} ORDER BY holds.hold_end LIMIT ?
 """  # noqa: S608 - constants
@@ -618,13 +618,13 @@ def _roll_up(incarnation: str, connection: sqlite3.Connection) -> int:
 
 
 def _find_orders(order_ids: Sequence[str], connection: sqlite3.Connection) -> Mapping[str, Order]:
-    query = f"SELECT {_ORDER_COLUMNS} FROM orders WHERE order_id IN (SELECT value FROM json_each(?))"  # noqa: S608
+    query = f"SELECT {ORDER_COLUMNS} FROM orders WHERE order_id IN (SELECT value FROM json_each(?))"  # noqa: S608
     orders = _orders(query, (_encode(list(order_ids)),), connection)
     return {order.order_id: order for order in orders}
 
 
 def _orders(query: str, arguments: tuple[Any, ...], connection: sqlite3.Connection) -> Sequence[Order]:
-    return [_order(row) for row in connection.execute(query, arguments)]
+    return [read_order(row) for row in connection.execute(query, arguments)]
 
 
 def _outbox_rows(after: int, limit: int, connection: sqlite3.Connection) -> Sequence[OutboxRow]:
@@ -635,7 +635,8 @@ def _outbox_rows(after: int, limit: int, connection: sqlite3.Connection) -> Sequ
     return [OutboxRow(number, _time(time), events, event_count) for number, time, events, event_count in rows]
 
 
-def _order(row: tuple[Any, ...]) -> Order:
+def read_order(row: tuple[Any, ...]) -> Order:
+    """Of the columns ORDER_COLUMNS."""
     order_id, customer_id, lines, state, create_time, update_time, version, hold_end, reason = row
     return Order(
         order_id,
@@ -664,7 +665,7 @@ def _time(microseconds: int) -> datetime:
     return _EPOCH + timedelta(microseconds=microseconds)
 
 
-async def _reaching(answer: Awaitable[T]) -> T:
+async def reaching(answer: Awaitable[T]) -> T:
     try:
         return await answer
     except SqliteUnavailable as error:

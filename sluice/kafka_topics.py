@@ -62,6 +62,11 @@ async def partition_counts(bootstrap: str, topics: Sequence[str]) -> Mapping[str
     return await asyncio.to_thread(_partition_counts, _admin(bootstrap), topics)
 
 
+async def list_topics(bootstrap: str) -> Mapping[str, int]:
+    """The partition count of every topic that the brokers know; 0 while a topic has none yet. Raises LogUnreachable."""
+    return await asyncio.to_thread(_listed, _admin(bootstrap))
+
+
 def _admin(bootstrap: str) -> AdminClient:
     return AdminClient(
         {"bootstrap.servers": bootstrap, "log_level": CLIENT_LOG_LEVEL}, logger=logging.getLogger("sluice.kafka")

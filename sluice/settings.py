@@ -161,6 +161,26 @@ class RelaySettings(JournalSettings):
         return value
 
 
+class ConsumeSettings(JournalSettings, StockStoreSettings):
+    kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port, comma separated")
+    topic_replication_factor: int = Field(1, ge=1, le=9, description="copies of each partition of a topic made")
+    lanes: int = Field(
+        16,
+        ge=1,
+        le=256,
+        description="calls of one consumer's handler that run at once; a key is always in the same lane",
+    )
+    group_protocol: Literal["auto", "consumer", "classic"] = Field(
+        "auto", description="how a consumer group shares partitions; auto: `consumer`, or `classic` before Kafka 4.0"
+    )
+    topics: str = Field("", description="what a handler of your own reads, comma separated")
+    group: str = Field(
+        "",
+        pattern=r"^[A-Za-z0-9._-]{0,100}$",
+        description="consumer group of a handler of your own; empty: its name, with - instead of :",
+    )
+
+
 class EmbeddedSettings(CommonSettings):
     listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
     data_dir: Path = Field(Path(".sluice"), description="where the database files are")
@@ -168,7 +188,13 @@ class EmbeddedSettings(CommonSettings):
     max_batches_in_flight: int = Field(8, ge=1, le=256, description="batches of one stream being decided at once")
 
 
-ALL_SETTINGS: tuple[type[CommonSettings], ...] = (GatewaySettings, StockdSettings, RelaySettings, EmbeddedSettings)
+ALL_SETTINGS: tuple[type[CommonSettings], ...] = (
+    GatewaySettings,
+    StockdSettings,
+    RelaySettings,
+    ConsumeSettings,
+    EmbeddedSettings,
+)
 
 
 def unknown_names(path: Path) -> list[str]:

@@ -139,6 +139,14 @@ auto.create.topics.enable=false
 # One broker cannot replicate, and the default of 50 partitions for each internal topic only costs start time.
 offsets.topic.replication.factor=1
 offsets.topic.num.partitions=4
+# A consumer that died: its partitions are free after this long (default 45 s), as under the classic protocol.
+group.consumer.min.session.timeout.ms=6000
+group.consumer.session.timeout.ms=10000
+# How soon members hear that partitions move (default 5 s).
+group.consumer.min.heartbeat.interval.ms=500
+group.consumer.heartbeat.interval.ms=1000
+# The first member of a group need not wait for others.
+group.initial.rebalance.delay.ms=0
 transaction.state.log.replication.factor=1
 transaction.state.log.min.isr=1
 transaction.state.log.num.partitions=4

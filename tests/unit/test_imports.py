@@ -5,7 +5,7 @@ import pkgutil
 
 import pytest
 
-PACKAGES = ["sluice", "gateway", "stockd", "journal", "orders", "relay", "audit", "commands", "deploy"]
+PACKAGES = ["sluice", "gateway", "stockd", "journal", "orders", "relay", "consumers", "audit", "commands", "deploy"]
 
 
 def _modules(package: str) -> list[str]:

@@ -1,0 +1,26 @@
+"""What the author of a consumer writes: one async function over a batch of events, and what it may raise."""
+
+from collections.abc import Awaitable, Callable, Sequence
+
+from sluice.errors import Unreachable
+from sluice.seams.event_log import LoggedEvent
+
+Handler = Callable[[Sequence[LoggedEvent]], Awaitable[None]]
+"""Handles a batch. Returning says that all of it is done and may be forgotten.
+
+The events of a key come in the order of the log, in one call or in calls that follow each other; calls for other keys
+run beside it. An event may come again after a crash or when a partition changes hands, so the effect of handling one
+twice must be that of handling it once: `event_id` names it, `position` rises per key.
+
+What it raises decides what happens. AWAY: nothing is wrong with the events; all calls pause until one gets through.
+Poison: the event can never be handled; it goes to the dead-letter topic. Anything else: the batch is divided until the
+event is found that fails alone; that one is tried again, and goes to the dead-letter topic once others have succeeded
+between its attempts often enough.
+"""
+
+AWAY = (Unreachable, ConnectionError)
+"""What says that something the handler needs does not answer."""
+
+
+class Poison(Exception):
+    """This event can never be handled, however often it is tried; the text says why."""
