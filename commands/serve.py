@@ -53,6 +53,7 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
         store=store,
         journal=journal,
         monotonic=time.monotonic,
+        cpu_s=time.thread_time,
         reservation_grace_s=RESERVATION_GRACE_S,
         store_timeout_s=STORE_TIMEOUT_S,
         max_waiting_orders=MAX_WAITING_ORDERS,

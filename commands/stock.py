@@ -38,11 +38,12 @@ def create(
             help="exact: nothing is taken ahead; escrow: about a second of demand is; counter: may oversell by a bound"
         ),
     ] = Policy.ESCROW,
+    owners: Annotated[int, typer.Option(min=1, help="stock servers that its orders are spread over")] = 1,
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     as_json: AsJson = False,
 ) -> None:
     """Creates a SKU with its first units. The same again changes nothing."""
-    request = stock_pb2.CreateSkuRequest(sku=sku, units=units, policy=f"STOCK_POLICY_{policy.name}")
+    request = stock_pb2.CreateSkuRequest(sku=sku, units=units, policy=f"STOCK_POLICY_{policy.name}", owners=owners)
     show(call(endpoint, SERVICE + "CreateSku", request, stock_pb2.CreateSkuResponse), as_json=as_json)
 
 
@@ -57,6 +58,18 @@ def restock(
     """Adds units."""
     request = stock_pb2.RestockRequest(sku=sku, units=units, restock_id=restock_id or str(uuid4()))
     show(call(endpoint, SERVICE + "Restock", request, stock_pb2.RestockResponse), as_json=as_json)
+
+
+@app.command()
+def spread(
+    sku: str,
+    owners: Annotated[int, typer.Argument(min=1, help="stock servers that its orders are spread over")],
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    as_json: AsJson = False,
+) -> None:
+    """Spreads a hot SKU over several stock servers, or gathers it at one again. Gateways follow within seconds."""
+    request = stock_pb2.SpreadSkuRequest(sku=sku, owners=owners)
+    show(call(endpoint, SERVICE + "SpreadSku", request, stock_pb2.SpreadSkuResponse), as_json=as_json)
 
 
 @app.command()

@@ -65,6 +65,7 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
         store=store,
         journal=journal,
         monotonic=time.monotonic,
+        cpu_s=time.thread_time,
         reservation_grace_s=settings.reservation_grace_s,
         store_timeout_s=settings.store_timeout_s,
         max_waiting_orders=MAX_WAITING_ORDERS,

@@ -47,7 +47,11 @@ class RpcKeeper:
         except grpc.aio.AioRpcError as error:
             raise KeeperUnreachable(f"Reserve: {error.code().name}: {error.details()}") from error
         return Reservation(
-            UUID(bytes=response.incarnation), response.seq, response.verdicts, response.blamed_sku_indexes
+            UUID(bytes=response.incarnation),
+            response.seq,
+            response.verdicts,
+            response.blamed_sku_indexes,
+            response.owners,
         )
 
     async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:

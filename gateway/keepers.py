@@ -31,6 +31,10 @@ SETTLE_DELAY_S = 0.001
 MAX_PENDING_SETTLEMENTS = 10_000
 """What may pile up for a server that is away; it will find the rest in the journal."""
 
+SOLD_OUT_BELIEVED_S = 0.25
+"""After all owners of a SKU that is spread have said "out of stock", one of them is believed for so long: or all of the
+buyers who come too late would be asked for at every owner. Units that come back meanwhile are found right after."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -125,23 +129,87 @@ class KeeperLink:
         self._start_settling()
 
 
+class _Spread:
+    """A SKU that several servers serve. `advice`: what each of them said last. `turn`: counts whom to ask."""
+
+    __slots__ = ("advice", "sold_out_units", "sold_out_until", "turn")
+
+    def __init__(self) -> None:
+        self.advice: dict[KeeperLink, int] = {}
+        self.turn = 0
+        self.sold_out_until = float("-inf")
+        self.sold_out_units = 0
+
+    def owners(self) -> int:
+        return max((count for link, count in self.advice.items() if not link.away), default=1)
+
+
 class Keepers:
     """All stock servers of the membership."""
 
     def __init__(self, keepers: Mapping[str, StockKeeper]) -> None:
         self._links = {name: KeeperLink(name, keeper) for name, keeper in keepers.items()}
         ranking = ranking_table(dict.fromkeys(keepers, 1.0))
+        self._spread: dict[str, _Spread] = {}
         self._ranked = lru_cache(maxsize=CACHED_KEYS)(
             lambda sku: tuple(self._links[name] for name in ranking[slot_of(sku)])
         )
 
     def owner_of(self, sku: str) -> KeeperLink:
-        """The best-ranked server that answers; the best-ranked of all if none does."""
+        """Whom to ask: the best-ranked server that answers, the best-ranked of all if none does. Of a SKU that is
+        spread: its owners in turn.
+        """
+        if sku in self._spread:
+            spread = self._spread[sku]
+            owners = self.owners_of(sku)
+            spread.turn += 1
+            return owners[spread.turn % len(owners)]
         ranked = self._ranked(sku)
         for link in ranked:
             if not link.away:
                 return link
         return ranked[0]
+
+    def owners_of(self, sku: str) -> Sequence[KeeperLink]:
+        """The servers over which the SKU's orders are spread, best first: one, unless advice says more."""
+        ranked = self._ranked(sku)
+        answering = [link for link in ranked if not link.away] or ranked[:1]
+        spread = self._spread.get(sku)
+        return answering[: spread.owners() if spread else 1]
+
+    def learn(self, link: KeeperLink, skus: Sequence[str], owners: Sequence[int]) -> None:
+        """What a server advises about the SKUs that it was asked for, as in `Reservation.owners`.
+
+        The highest advice of those who answer counts. All that are followed are asked all the time, so what any of
+        them said before is soon replaced; and advice that is not followed does no harm.
+        """
+        if not owners and not self._spread:
+            return
+        for sku, count in zip(skus, owners or [1] * len(skus), strict=True):
+            spread = self._spread.get(sku)
+            if spread is None and count > 1:
+                spread = self._spread[sku] = _Spread()
+            if spread is None:
+                continue
+            spread.advice[link] = count
+            if max(spread.advice.values()) == 1:
+                del self._spread[sku]
+
+    def is_spread(self, sku: str) -> bool:
+        return sku in self._spread
+
+    def other_owner(self, sku: str, asked: Sequence[KeeperLink], units: int, now: float) -> KeeperLink | None:
+        """Who else may hold so many units of a SKU that those who were asked do not have. None: nobody; or all of them
+        have said lately that they have not.
+        """
+        spread = self._spread.get(sku)
+        if spread is None or (now < spread.sold_out_until and units >= spread.sold_out_units):
+            return None
+        for link in self.owners_of(sku):
+            if link not in asked:
+                return link
+        spread.sold_out_until, spread.sold_out_units = now + SOLD_OUT_BELIEVED_S, units
+        return None
 
     def links(self) -> Sequence[KeeperLink]:
         return tuple(self._links.values())

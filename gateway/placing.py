@@ -5,7 +5,7 @@ server delays only those who need it. A group is reserved, committed and settled
 """
 
 import asyncio
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Container, Coroutine, Mapping, Sequence
 from typing import Any
 
 import structlog
@@ -55,6 +55,11 @@ _FINAL_VERDICTS = {Verdict.OUT_OF_STOCK: Reason.OUT_OF_STOCK, Verdict.SKU_NOT_FO
 _RETRY_VERDICTS = {Verdict.LEDGER_UNREACHABLE: Reason.STOCK_UNREACHABLE, Verdict.OVERLOADED: Reason.OVERLOADED}
 
 _log = structlog.get_logger(__name__)
+
+Asked = Mapping[str, tuple[KeeperLink, ...]]
+"""Of SKUs that are spread and that an owner did not have: the owners asked, the last of them now."""
+
+_NOBODY: Asked = {}
 
 Route = tuple[KeeperLink, ...]
 """The stock servers that a group needs, by name. Carts reserve from them one after the other in this order: so two
@@ -160,11 +165,11 @@ class Placing:
                 await asyncio.wait(self._tasks)
         await self._committing.idle()
 
-    def _route_of(self, order: NewOrder) -> Route:
+    def _route_of(self, order: NewOrder, asked: Asked = _NOBODY) -> Route:
         lines = order.lines
         if len(lines) == 1:
-            return (self._keepers.owner_of(lines[0].sku),)
-        owners = {self._keepers.owner_of(line.sku) for line in lines}
+            return (_asked_now(lines[0].sku, asked) or self._keepers.owner_of(lines[0].sku),)
+        owners = {_asked_now(line.sku, asked) or self._keepers.owner_of(line.sku) for line in lines}
         return tuple(sorted(owners, key=lambda link: link.name))
 
     def _enter_lane(self, route: Route, group: Group) -> None:
@@ -257,12 +262,28 @@ class Placing:
             self._finish(group, outcomes[first : first + len(group.orders)])
             first += len(group.orders)
 
-    async def _decide(self, orders: Sequence[NewOrder], route: Route, reserve_by: float, attempt: int) -> list[Outcome]:
-        """Reserves, commits, settles. Orders whose reservation was lost are reserved again, up to a limit."""
-        reserved = await self._reserve(orders, route, reserve_by)
-        committed, existing = await asyncio.gather(
-            self._commit(reserved), self._find_replays(orders, reserved.refusals)
-        )
+    async def _decide(
+        self, orders: Sequence[NewOrder], route: Route, reserve_by: float, attempt: int, asked: Asked = _NOBODY
+    ) -> list[Outcome]:
+        """Reserves, commits, settles. Orders whose reservation was lost are reserved again, up to a limit; those for
+        whom an owner of a SKU that is spread had no units are asked for at its other owners.
+        """
+        reserved = await self._reserve(orders, route, reserve_by, asked)
+        others = self._other_owners(reserved, asked)
+        if not others:
+            committed, existing = await asyncio.gather(
+                self._commit(reserved), self._find_replays(orders, reserved.refusals)
+            )
+        else:
+            elsewhere = [order for order in reserved.refused if self._is_refused_for(order, reserved, others)]
+            ids = {order.order_id for order in elsewhere}
+            refused_here = [order for order in reserved.refused if order.order_id not in ids]
+            committed, stand, decided = await asyncio.gather(
+                self._commit(reserved),
+                self._find_replays(refused_here, reserved.refusals),
+                self._decide_again(elsewhere, reserve_by, attempt, {**asked, **others}),
+            )
+            existing = {**stand, **decided}
         if (for_all := committed.for_all) is not None and len(reserved.whole) == len(orders):
             return [for_all] * len(orders)
         outcomes: list[Outcome] = []
@@ -283,12 +304,36 @@ class Placing:
             return [decided.get(order.order_id, outcome) for order, outcome in zip(orders, outcomes, strict=True)]
         return outcomes
 
-    async def _decide_again(self, orders: Sequence[NewOrder], reserve_by: float, attempt: int) -> dict[str, Outcome]:
+    def _other_owners(self, reserved: "_Reserved", asked: Asked) -> Asked:
+        """Whom to ask besides for SKUs that an owner did not have: of those that are spread others may hold units."""
+        others: dict[str, tuple[KeeperLink, ...]] = {}
+        for sku, link in reserved.sold_out_at.items():
+            if not self._keepers.is_spread(sku):
+                continue
+            least = min(
+                line.quantity
+                for order in reserved.refused
+                if self._is_refused_for(order, reserved, (sku,))
+                for line in order.lines
+                if line.sku == sku
+            )
+            before = asked.get(sku, (link,))
+            if (other := self._keepers.other_owner(sku, before, least, self._monotonic())) is not None:
+                others[sku] = (*before, other)
+        return others
+
+    def _is_refused_for(self, order: NewOrder, reserved: "_Reserved", skus: Container[str]) -> bool:
+        refusal = reserved.refusals[order.order_id]
+        return refusal.reason is Reason.OUT_OF_STOCK and refusal.subject in skus
+
+    async def _decide_again(
+        self, orders: Sequence[NewOrder], reserve_by: float, attempt: int, asked: Asked = _NOBODY
+    ) -> dict[str, Outcome]:
         routes: dict[Route, list[NewOrder]] = {}
         for order in orders:
-            routes.setdefault(self._route_of(order), []).append(order)
+            routes.setdefault(self._route_of(order, asked), []).append(order)
         decided = await asyncio.gather(
-            *(self._decide(group, route, reserve_by, attempt) for route, group in routes.items())
+            *(self._decide(group, route, reserve_by, attempt, asked) for route, group in routes.items())
         )
         return {
             order.order_id: outcome
@@ -296,10 +341,12 @@ class Placing:
             for order, outcome in zip(group, outcomes, strict=True)
         }
 
-    async def _reserve(self, orders: Sequence[NewOrder], route: Route, reserve_by: float) -> "_Reserved":
+    async def _reserve(
+        self, orders: Sequence[NewOrder], route: Route, reserve_by: float, asked_for: Asked
+    ) -> "_Reserved":
         """Asks each server of the route in turn for the lines it owns, for the orders that are still whole."""
         reserved = _Reserved(list(orders), [], {})
-        for link, skus in self._shares(orders, route):
+        for link, skus in self._shares(orders, route, asked_for):
             asked = reserved.whole if skus is None else [order for order in reserved.whole if _needs(order, skus)]
             if not asked:
                 continue
@@ -310,14 +357,17 @@ class Placing:
                 reservation = await link.reserve(batch, timeout_s)
             except KeeperUnreachable:
                 # All of them again, elsewhere; what other servers granted is committed as unsold.
-                return _Reserved([], reserved.grants, reserved.refusals)
+                return reserved.without_whole()
+            self._keepers.learn(link, batch.skus, reservation.owners)
             if reservation.seq:
                 reserved.grants.append(Grant(link, (reservation.incarnation, reservation.seq), skus))
             if reservation.blamed:
-                reserved.refuse(asked, batch, reservation)
+                reserved.refuse(asked, batch, reservation, link)
         return reserved
 
-    def _shares(self, orders: Sequence[NewOrder], route: Route) -> Sequence[tuple[KeeperLink, frozenset[str] | None]]:
+    def _shares(
+        self, orders: Sequence[NewOrder], route: Route, asked: Asked
+    ) -> Sequence[tuple[KeeperLink, frozenset[str] | None]]:
         """Which SKUs each server of the route is asked for (None: all of them). Each SKU is in one share, and that is
         settled before the first is asked: liveness may change between two answers, and then a line would be reserved
         twice or not at all. What no one of the route owns any more goes to the first: any server may sell any SKU.
@@ -326,7 +376,9 @@ class Placing:
             return [(route[0], None)]
         shares: dict[KeeperLink, set[str]] = {link: set() for link in route}
         for sku in {line.sku for order in orders for line in order.lines}:
-            shares.get(self._keepers.owner_of(sku), shares[route[0]]).add(sku)
+            now = _asked_now(sku, asked)
+            owners = self._keepers.owners_of(sku) if now is None else (now,)
+            shares[next((link for link in owners if link in shares), route[0])].add(sku)
         return [(link, frozenset(skus)) for link, skus in shares.items()]
 
     async def _commit(self, reserved: "_Reserved") -> Placement:
@@ -383,17 +435,27 @@ class _Lookup:
 
 
 class _Reserved:
-    """Orders granted whole so far, what was granted by whom, who was refused, and whether some are to ask again."""
+    """Orders granted whole so far, what was granted by whom, who was refused, who had no units of which SKU, and
+    whether some are to ask again.
+    """
 
-    __slots__ = ("grants", "refusals", "sent_back", "whole")
+    __slots__ = ("grants", "refusals", "refused", "sent_back", "sold_out_at", "whole")
 
     def __init__(self, whole: list[NewOrder], grants: list[Grant], refusals: dict[str, Refused]) -> None:
         self.whole = whole
         self.grants = grants
         self.refusals = refusals
+        self.refused: list[NewOrder] = []
+        self.sold_out_at: dict[str, KeeperLink] = {}
         self.sent_back = False
 
-    def refuse(self, asked: Sequence[NewOrder], batch: ReserveBatch, reservation: Reservation) -> None:
+    def without_whole(self) -> "_Reserved":
+        self.whole = []
+        return self
+
+    def refuse(
+        self, asked: Sequence[NewOrder], batch: ReserveBatch, reservation: Reservation, link: KeeperLink
+    ) -> None:
         answers: dict[tuple[int, int], Refused] = {}
         again: set[str] = set()
         for order, verdict, blamed in zip(asked, reservation.verdicts, reservation.blamed, strict=True):
@@ -405,11 +467,18 @@ class _Reserved:
             answer = answers.get((verdict, blamed))
             if answer is None:
                 answer = answers[verdict, blamed] = _refusal(Verdict(verdict), batch.skus[blamed])
+                if answer.reason is Reason.OUT_OF_STOCK:
+                    self.sold_out_at[answer.subject] = link
             self.refusals[order.order_id] = answer
+            self.refused.append(order)
         self.sent_back = bool(again)
         self.whole = [
             order for order in self.whole if order.order_id not in self.refusals and order.order_id not in again
         ]
+
+
+def _asked_now(sku: str, asked: Asked) -> KeeperLink | None:
+    return asked[sku][-1] if sku in asked else None
 
 
 def _refusal(verdict: Verdict, sku: str) -> Refused:

@@ -16,7 +16,7 @@ from journal.protocol import Journal
 from sluice import counting
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.errors import JournalUnreachable, StoreUnreachable
-from sluice.model import MAX_RESTOCK_UNITS, StockPolicy
+from sluice.model import MAX_OWNERS, MAX_RESTOCK_UNITS, StockPolicy
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
 from sluice.seams.stock_store import (
@@ -67,6 +67,7 @@ class StockService:
             {
                 "CreateSku": server.unary(_told(self.create_sku), stock_pb2.CreateSkuRequest),
                 "Restock": server.unary(_told(self.restock), stock_pb2.RestockRequest),
+                "SpreadSku": server.unary(_told(self.spread_sku), stock_pb2.SpreadSkuRequest),
                 "GetStock": server.unary(_told(self.get_stock), stock_pb2.GetStockRequest),
                 "ListSkus": server.unary(_told(self.list_skus), stock_pb2.ListSkusRequest),
             },
@@ -78,6 +79,8 @@ class StockService:
             violations.append(Violation("units", f"must be at most {MAX_RESTOCK_UNITS}"))
         if request.policy not in _POLICIES:
             violations.append(Violation("policy", "is not a known policy"))
+        if request.owners > MAX_OWNERS:
+            violations.append(Violation("owners", f"must be at most {MAX_OWNERS}"))
         if violations:
             raise invalid(violations)
         sku = request.sku
@@ -91,6 +94,8 @@ class StockService:
             if outcome.row is None or outcome.row.units != request.units:
                 raise _sku_exists(sku)
             replayed = True
+        if request.owners > 1:
+            await self._store.spread(sku, request.owners)
         return stock_pb2.CreateSkuResponse(
             sku=sku,
             units=request.units,
@@ -117,13 +122,24 @@ class StockService:
             )
         return stock_pb2.RestockResponse(sku=request.sku, replayed=isinstance(outcome, Refused))
 
+    async def spread_sku(self, request: stock_pb2.SpreadSkuRequest) -> stock_pb2.SpreadSkuResponse:
+        violations = name_violations(request.sku, "sku")
+        if not 1 <= request.owners <= MAX_OWNERS:
+            violations.append(Violation("owners", f"must be 1 to {MAX_OWNERS}"))
+        if violations:
+            raise invalid(violations)
+        if not await self._store.spread(request.sku, request.owners):
+            raise sku_not_found(request.sku)
+        return stock_pb2.SpreadSkuResponse(sku=request.sku, owners=request.owners)
+
     async def get_stock(self, request: stock_pb2.GetStockRequest) -> stock_pb2.GetStockResponse:
         violations = name_violations(request.sku, "sku")
         if request.consistency not in _CONSISTENCIES:
             violations.append(Violation("consistency", "is not a known level"))
         if violations:
             raise invalid(violations)
-        # Sales first: units move from escrow to sold, so a ledger read later covers every sale that was seen.
+        # Sales first: units move from escrow to sold, so a ledger read later covers every sale that was seen and still
+        # stands. What was sold and has been returned by then is in the ledger again, and sold no more.
         sold = (await self._journal.sold([request.sku])).get(request.sku, 0)
         as_of = self._now()
         ledger = await self._store.read(request.sku, _CONSISTENCIES[request.consistency])
@@ -133,7 +149,8 @@ class StockService:
             return await self._counted(ledger, sold, as_of, _CONSISTENCIES[request.consistency])
         restocked = sum(ledger.restocks.values())
         held = sum(row.units for row in ledger.held.values())
-        escrow = max(0, held - sold)
+        sold = min(sold, held)
+        escrow = held - sold
         return stock_pb2.GetStockResponse(
             sku=request.sku,
             policy=ledger.policy,  # type: ignore[arg-type]  # the stub wants its own enum class
@@ -144,6 +161,7 @@ class StockService:
             as_of=timestamp(as_of),
             max_oversell=0,
             max_undersell=escrow,
+            owners=ledger.owners,
         )
 
     async def _counted(
@@ -163,6 +181,7 @@ class StockService:
             # Orders that were cancelled after the sales were read may be counted as returned already.
             max_oversell=max(counting.max_oversell(counts, restocked), sold - restocked),
             max_undersell=counting.max_undersell(counts, restocked, sold),
+            owners=ledger.owners,
         )
 
     async def _available(self, summary: SkuSummary) -> int:

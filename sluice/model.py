@@ -21,6 +21,10 @@ MAX_LINE_QUANTITY = 1_000_000
 MAX_RESTOCK_UNITS = 1_000_000_000_000
 """Keeps every sum over a SKU's history inside a signed 64-bit number."""
 
+MAX_OWNERS = 16
+"""Stock servers that one SKU is spread over. More escrows of one SKU would each be a small share, and buyers of the
+last units would have to ask them all."""
+
 MAX_ORDERS_PER_BATCH = 5_000
 """One `PlaceOrders` message: at about 150 bytes an order it stays well below gRPC's 4 MiB message limit."""
 

@@ -163,7 +163,7 @@ class Counting:
         """Whether the time came before anything changed."""
         try:
             async with asyncio.timeout(until - self._monotonic()):
-                await escrow.changed.wait()
+                await escrow.change()
         except TimeoutError:
             return True
         return False

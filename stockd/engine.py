@@ -30,6 +30,7 @@ from stockd import escrow as escrows
 from stockd.counting import REFRESH_S, Counting
 from stockd.escrow import Escrow, EscrowLine, Request, Waiter
 from stockd.metrics import StockdMetrics
+from stockd.spreading import Spreading
 
 RESEND_BACKOFF_S = (0.01, 0.05, 0.2, 0.5)
 """Pauses before a write of unknown outcome is sent again; the last repeats. It must be resolved before the SKU can
@@ -46,6 +47,9 @@ FENCE_CHECK_INTERVAL_S = 2.0
 
 AVAILABLE_STALE_S = 1.0
 """How old the last sight of a SKU's available units may be when units are taken ahead: one read a second and SKU."""
+
+OWNERS_STALE_S = 10.0
+"""How often an `exact` SKU, of which nothing is taken ahead, is read to learn over how many servers it is spread."""
 
 REFILL_PAUSE_S = 0.2
 """After taking ahead failed: the ledger is away or nearly empty, and every order would try again."""
@@ -83,6 +87,7 @@ class Engine:
         store: StockStore,
         journal: Journal,
         monotonic: Callable[[], float],
+        cpu_s: Callable[[], float],
         reservation_grace_s: float,
         store_timeout_s: float,
         max_waiting_orders: int,
@@ -90,16 +95,20 @@ class Engine:
         metrics: StockdMetrics,
         counter_refresh_s: float = REFRESH_S,
     ) -> None:
-        """`owners`: how many servers may hold an escrow of one SKU at a time; each leaves the others their share."""
+        """`owners`: how many servers may hold an escrow of one SKU at a time; each leaves the others their share.
+        `cpu_s`: seconds that the thread of this engine has computed so far.
+        """
         self.incarnation = incarnation
         self._store = store
         self._journal = journal
         self._monotonic = monotonic
+        self._cpu_s = cpu_s
         self._grace_s = reservation_grace_s
         self._store_timeout_s = store_timeout_s
         self._max_waiting_orders = max_waiting_orders
         self._owners = owners
         self._metrics = metrics
+        self._spreading = Spreading(max_waiting_orders)
         self._counting = Counting(
             incarnation=incarnation,
             store=store,
@@ -109,6 +118,10 @@ class Engine:
             metrics=metrics,
         )
         self._escrows: dict[str, Escrow] = {}
+        # Those with free units, and some that had some: a look at all that there are would take long.
+        self._holding: set[Escrow] = set()
+        # After a write of unknown outcome: a copy of it may land later, so their rows are looked at again.
+        self._suspects: set[Escrow] = set()
         self._open: dict[int, _OpenReservation] = {}
         self._last_seq = 0
         self._waiting_orders = 0
@@ -141,7 +154,7 @@ class Engine:
         finally:
             expiry.cancel()
             self._waiting_orders -= order_count
-        return self._answer(request)
+        return self._answer(request)._replace(owners=self._spreading.advice(batch.skus))
 
     async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
         """See StockKeeper.reserve_return. Asks nobody: what comes back to an incarnation that then dies is found in the
@@ -166,7 +179,10 @@ class Engine:
         """Housekeeping, for as long as the incarnation lives. Raises IncarnationFenced when it must stop."""
         next_fence_check = self._monotonic() + FENCE_CHECK_INTERVAL_S
         while True:
+            looked_at, computed_s = self._monotonic(), self._cpu_s()
             await asyncio.sleep(HOUSEKEEPING_INTERVAL_S)
+            busy = (self._cpu_s() - computed_s) / (self._monotonic() - looked_at)
+            await self.spread(busy)
             await self.close_overdue()
             await self.audit_suspects()
             self.return_unsold()
@@ -191,7 +207,7 @@ class Engine:
 
     async def audit_suspects(self) -> None:
         """Compares the rows of quiet SKUs with what is believed, where a write may have landed late."""
-        for escrow in [escrow for escrow in self._escrows.values() if escrow.suspect and not escrow.tended]:
+        for escrow in [escrow for escrow in self._suspects if not escrow.tended]:
             believed = escrow.row
             try:
                 ledger = await self._store.read(escrow.sku, Consistency.STRONG)
@@ -199,18 +215,35 @@ class Engine:
                 return
             if escrow.tended or escrow.row != believed or ledger is None:
                 continue  # a write may have overtaken the read: what it saw says nothing of what is believed now
-            escrow.suspect = False
+            self._suspects.discard(escrow)
             self._believe(escrow, ledger.held.get(self.incarnation))
             self._tend(escrow)
 
     def return_unsold(self) -> None:
         """Demand fades without anybody telling."""
-        for escrow in list(self._escrows.values()):
-            if escrow.free:
+        self._holding = {escrow for escrow in self._holding if escrow.free}
+        for escrow in list(self._holding):
+            self._tend(escrow)
+
+    async def spread(self, busy: float) -> None:
+        """Advises more or fewer owners by how busy this server was, and looks at what is left of the SKUs that are
+        spread: who holds more than its share gives it back, because other owners have buyers for it.
+        """
+        now = self._monotonic()
+        self._spreading.look(busy, self._waiting_orders, now, self._rate_of)
+        for sku in self._spreading.spread_skus():
+            escrow = self._escrows.get(sku)
+            if escrow is not None and escrow.free and not escrow.tended:
+                with suppress(StoreUnreachable):
+                    await self._look(escrow)
                 self._tend(escrow)
 
+    def _rate_of(self, sku: str) -> float:
+        escrow = self._escrows.get(sku)
+        return escrow.asked.rate_per_s(self._monotonic()) if escrow is not None else 0.0
+
     def units_free(self) -> int:
-        return sum(escrow.free for escrow in self._escrows.values() if escrow.tally is None)
+        return sum(escrow.free for escrow in self._holding if escrow.tally is None)
 
     def units_in_doubt(self) -> int:
         return sum(escrow.in_doubt for escrow in self._escrows.values())
@@ -248,10 +281,12 @@ class Engine:
         now = self._monotonic()
         for escrow, before in zip(shelf, demand_before, strict=True):
             escrow.asked.asked(escrow.demand - before, now)
+        if self._spreading.counts:
+            self._spreading.asked({e.sku: e.demand - before for e, before in zip(shelf, demand_before, strict=True)})
         for escrow in shelf:
             self._hand_out(escrow)  # what is in memory is sold at once, whatever the ledger is doing
         for escrow in shelf:
-            escrow.changed.set()
+            escrow.wake()
             self._tend(escrow)
         return waiters
 
@@ -306,8 +341,11 @@ class Engine:
 
     def _tend(self, escrow: Escrow) -> None:
         """Makes sure that somebody acts on the escrow's needs."""
+        if escrow.free:
+            self._holding.add(escrow)
         if not escrow.tended and not self._fenced and self._needs(escrow) is not _Need.NOTHING:
             escrow.tended = True
+            escrow.changed = asyncio.Event()
             task = asyncio.create_task(self._tend_until_quiet(escrow))
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
@@ -333,18 +371,19 @@ class Engine:
             return 0
         # Its own free units count as to be had: else a full escrow would find its share of the rest too small.
         to_be_had = escrow.available + escrow.free
-        return appetite.ahead(escrow.asked.rate_per_s(self._monotonic()), to_be_had, self._owners)
+        owners = max(self._owners, self._spreading.owners_of(escrow.sku))
+        return appetite.ahead(escrow.asked.rate_per_s(self._monotonic()), to_be_had, owners)
 
     async def _tend_until_quiet(self, escrow: Escrow) -> None:
         try:
             while not self._fenced:
-                escrow.changed.clear()
+                escrow.look_anew()
                 self._hand_out(escrow)
                 match self._needs(escrow):
                     case _Need.UNITS_FOR_ORDERS:
                         await self._fetch(escrow)
                     case _Need.UNITS_OF_OTHERS:
-                        await escrow.changed.wait()
+                        await escrow.change()
                     case _Need.MORE:
                         await self._refill(escrow)
                     case _Need.LESS:
@@ -360,9 +399,15 @@ class Engine:
             _log.exception("tending a SKU failed", sku=escrow.sku)
             escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
         finally:
-            escrow.tended = False
+            self._rest(escrow)
             if escrow.demand and not self._fenced:
                 self._tend(escrow)
+
+    def _rest(self, escrow: Escrow) -> None:
+        escrow.tended = False
+        escrow.changed = None
+        if escrow.free:
+            self._holding.add(escrow)
 
     async def _fetch(self, escrow: Escrow) -> None:
         """Takes what orders wait for and some ahead, or less if there is less; refuses those who cannot be served."""
@@ -371,7 +416,7 @@ class Engine:
         except StoreUnreachable:
             escrows.hand_out(escrow)  # of units that came back meanwhile
             escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
-            if not escrow.suspect:
+            if escrow not in self._suspects:
                 self._forget_if_empty(escrow)
 
     async def _fetch_from_ledger(self, escrow: Escrow) -> None:
@@ -385,7 +430,7 @@ class Engine:
             escrows.refuse_all(escrow, Verdict.SKU_NOT_FOUND)
             self._forget_if_empty(escrow)
         elif isinstance(outcome, Refused):
-            escrow.changed.clear()
+            escrow.look_anew()
             short = escrows.refuse_hopeless(escrow, outcome.available, self._monotonic())
             if short > 0:
                 await self._take(escrow, short)
@@ -404,12 +449,13 @@ class Engine:
             escrow.refill_not_before = self._monotonic() + REFILL_PAUSE_S
 
     async def _look(self, escrow: Escrow) -> bool:
-        """Whether there is such a SKU. Learns its policy, and for `escrow` from time to time what is available.
+        """Whether there is such a SKU. Learns its policy, and from time to time what is available and how it is spread.
 
         Raises StoreUnreachable if the policy is not known yet.
         """
         now = self._monotonic()
-        if escrow.policy is StockPolicy.EXACT or (escrow.policy and now - escrow.seen_at < AVAILABLE_STALE_S):
+        stale_s = AVAILABLE_STALE_S if escrow.policy is StockPolicy.ESCROW else OWNERS_STALE_S
+        if escrow.policy and now - escrow.seen_at < stale_s:
             return True
         try:
             ledger = await self._store.read(escrow.sku, Consistency.QUORUM)
@@ -421,6 +467,7 @@ class Engine:
         if ledger is None:
             return False
         escrow.policy = ledger.policy
+        self._spreading.choose(escrow.sku, ledger.owners)
         if ledger.policy is StockPolicy.COUNTER and escrow.tally is None:
             escrows.begin_counting(escrow, self.incarnation)
         escrow.available = ledger.available
@@ -432,6 +479,7 @@ class Engine:
         holds = escrow.in_doubt or escrow.returning or escrow.free
         if escrow.row is None and not holds and self._escrows.get(escrow.sku) is escrow:
             del self._escrows[escrow.sku]
+            self._suspects.discard(escrow)
 
     async def _wait_for_units_in_doubt(self, escrow: Escrow) -> None:
         now = self._monotonic()
@@ -441,7 +489,7 @@ class Engine:
         # When patience ends, the next refusal of the ledger is final for whoever lost it.
         with suppress(TimeoutError):
             async with asyncio.timeout(patience_ends - now):
-                await escrow.changed.wait()
+                await escrow.change()
 
     async def _give_back(self, escrow: Escrow, count: int) -> None:
         """Returns free units; while the store is away, keeps them until somebody asks or some time has passed."""
@@ -462,7 +510,7 @@ class Engine:
     async def _pause(self, escrow: Escrow) -> None:
         with suppress(TimeoutError):
             async with asyncio.timeout(RESEND_BACKOFF_S[-1]):
-                await escrow.changed.wait()
+                await escrow.change()
 
     async def _take(self, escrow: Escrow, count: int) -> Applied | Refused | NoSuchSku | None:
         """One conditional write, sent again until its outcome is known. None: look again, nothing was taken.
@@ -482,7 +530,7 @@ class Engine:
                 self._metrics.store_errors.inc()
                 if attempt == 0 and not error.outcome_unknown:
                     raise
-                escrow.suspect = True
+                self._suspects.add(escrow)
                 await asyncio.sleep(RESEND_BACKOFF_S[min(attempt, len(RESEND_BACKOFF_S) - 1)])
                 attempt += 1
         self._metrics.takes.inc()
@@ -519,7 +567,7 @@ class Engine:
         self._fenced = True
         for each in self._escrows.values():
             escrows.refuse_all(each, Verdict.LEDGER_UNREACHABLE)
-            each.changed.set()
+            each.wake()
         return IncarnationFenced(self.incarnation)
 
     async def _check_fence(self) -> None:
@@ -529,6 +577,7 @@ class Engine:
             rows = await self._journal.incarnations()
         except JournalUnreachable:
             return
+        self._spreading.know_servers(len({row.name for row in rows if not row.fenced}))
         if any(row.fenced for row in rows if row.incarnation == self.incarnation):
             raise self._fence()
 

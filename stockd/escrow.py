@@ -46,6 +46,9 @@ class Request:
 class Escrow:
     """One SKU's units in this incarnation. `row` is what its ledger row is believed to be; None: there is none.
 
+    A stock server keeps one for every SKU that it was ever asked for, a million perhaps. So what only a busy SKU needs
+    is made when it is needed, and let go when it is not: `waiting` and `changed` would be two thirds of its memory.
+
     Of a SKU with the policy `counter` nothing is ever taken from the ledger: `tally` says how many units are free.
     """
 
@@ -63,7 +66,6 @@ class Escrow:
         "row",
         "seen_at",
         "sku",
-        "suspect",
         "tally",
         "tended",
         "waiting",
@@ -84,12 +86,25 @@ class Escrow:
         # Units of orders that are about to end: free when the journal says so, and never counted if it does not.
         self.returning = 0
         self.demand = 0
-        self.waiting: deque[Waiter] = deque()
-        self.changed = asyncio.Event()
+        self.waiting: deque[Waiter] | None = None
+        self.changed: asyncio.Event | None = None
         self.tended = False
         self.holder_noted = False
-        # Set after a write of unknown outcome: a copy of it may land later, so the row is looked at again.
-        self.suspect = False
+
+    def wake(self) -> None:
+        """Something has changed: whoever tends it looks again."""
+        if self.changed is not None:
+            self.changed.set()
+
+    def look_anew(self) -> None:
+        """For who tends it: what changed so far has been seen."""
+        assert self.changed is not None
+        self.changed.clear()
+
+    async def change(self) -> None:
+        """For who tends it: returns when something has changed since `look_anew`."""
+        assert self.changed is not None
+        await self.changed.wait()
 
 
 EscrowLine = tuple[Escrow, int, int]
@@ -117,6 +132,8 @@ class Waiter:
 
 def enqueue(waiter: Waiter) -> None:
     for escrow, quantity, _ in waiter.lines:
+        if escrow.waiting is None:
+            escrow.waiting = deque()
         escrow.waiting.append(waiter)
         escrow.demand += quantity
 
@@ -128,7 +145,6 @@ def refuse(waiter: Waiter, verdict: Verdict, blamed: int) -> None:
 
 def hand_out(escrow: Escrow) -> None:
     """Grants from the front of the queue as long as the free units last."""
-    waiting = escrow.waiting
     while (front := _front(escrow)) is not None:
         if len(front.lines) > 1:
             if not _cart_is_grantable(front):
@@ -139,8 +155,7 @@ def hand_out(escrow: Escrow) -> None:
         quantity = front.lines[0][1]
         if quantity > escrow.free:
             return
-        waiting.popleft()
-        front.decided = True
+        front.decided = True  # and so it leaves the queue when the next front is looked for
         escrow.free -= quantity
         escrow.in_doubt += quantity
         escrow.demand -= quantity
@@ -163,7 +178,7 @@ def refuse_hopeless(escrow: Escrow, available: int, now: float) -> int:
     hope = escrow.in_doubt + escrow.returning
     own: dict[Request, int] = {}
     planned = 0
-    undecided = [waiter for waiter in escrow.waiting if not waiter.decided]
+    undecided = [waiter for waiter in escrow.waiting or () if not waiter.decided]
     for place, waiter in enumerate(undecided):
         request = waiter.request
         quantity = waiter.quantity_of(escrow)
@@ -201,7 +216,7 @@ def send_back(escrow: Escrow) -> bool:
     front = _front(escrow)
     if front is None or not front.request.granted.get(escrow):
         return False
-    for waiter in [waiter for waiter in escrow.waiting if waiter.request is front.request and not waiter.decided]:
+    for waiter in [waiter for waiter in escrow.waiting or () if waiter.request is front.request and not waiter.decided]:
         refuse(waiter, Verdict.AGAIN, waiter.index_of(escrow))
     return True
 
@@ -218,7 +233,7 @@ def settle(escrow: Escrow, granted: int, sold: int) -> None:
         # What is free is found anew before the next grant; until then more may have come back than may be granted.
         escrow.tally.sold += sold
         escrow.free = 0
-    escrow.changed.set()
+    escrow.wake()
 
 
 def begin_counting(escrow: Escrow, incarnation: UUID) -> None:
@@ -245,7 +260,9 @@ def next_patience_end(escrow: Escrow, now: float) -> float | None:
     of this SKU, and would not be refused for it.
     """
     ends = [
-        waiter.patience_ends for waiter in escrow.waiting if not waiter.decided and waiter.patience_ends is not None
+        waiter.patience_ends
+        for waiter in escrow.waiting or ()
+        if not waiter.decided and waiter.patience_ends is not None
     ]
     return min((end for end in ends if end > now), default=None)
 
@@ -262,9 +279,14 @@ def _has_patience(waiter: Waiter, now: float) -> bool:
 
 def _front(escrow: Escrow) -> Waiter | None:
     waiting = escrow.waiting
+    if waiting is None:
+        return None
     while waiting and waiting[0].decided:
         waiting.popleft()
-    return waiting[0] if waiting else None
+    if not waiting:
+        escrow.waiting = None
+        return None
+    return waiting[0]
 
 
 def _cart_is_grantable(waiter: Waiter) -> bool:
@@ -289,4 +311,4 @@ def _leave_queues(waiter: Waiter) -> None:
     if len(waiter.lines) > 1:
         # Whoever tends the other escrows may be waiting behind this order.
         for escrow, _, _ in waiter.lines:
-            escrow.changed.set()
+            escrow.wake()

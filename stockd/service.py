@@ -32,6 +32,7 @@ def keeper_service(engine: Engine) -> grpc.GenericRpcHandler:
             seq=reservation.seq,
             verdicts=reservation.verdicts,  # type: ignore[arg-type]
             blamed_sku_indexes=reservation.blamed,
+            owners=reservation.owners,
         )
 
     async def reserve_return(request: stock_pb2.ReserveReturnRequest, context: Any) -> stock_pb2.ReserveReturnResponse:

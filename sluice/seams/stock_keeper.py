@@ -35,13 +35,15 @@ class Reservation(NamedTuple):
     """The answer to a batch. `(incarnation, seq)` names what was granted; seq 0: nothing was.
 
     `verdicts` are `Verdict` numbers per order. `blamed` holds per order the index in `skus` that decided a refusal
-    (0 where granted); it is empty if all were granted.
+    (0 where granted); it is empty if all were granted. `owners` advises, per SKU of the batch, over how many of its
+    best ranked servers its orders should be spread; empty: no SKU of the batch over more than one.
     """
 
     incarnation: UUID
     seq: int
     verdicts: Sequence[int]
     blamed: Sequence[int]
+    owners: Sequence[int] = ()
 
 
 class Settlement(NamedTuple):

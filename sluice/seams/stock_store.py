@@ -58,13 +58,16 @@ class Consistency(Enum):
 
 
 class Ledger(NamedTuple):
-    """All rows of one SKU as one read saw them. `restocks` by restock id, `held` by incarnation."""
+    """All rows of one SKU as one read saw them. `restocks` by restock id, `held` by incarnation. `owners`: over how
+    many stock servers its orders are to be spread.
+    """
 
     sku: str
     policy: StockPolicy
     available: int
     restocks: Mapping[UUID, int]
     held: Mapping[UUID, Row]
+    owners: int = 1
 
 
 class SkuSummary(NamedTuple):
@@ -106,6 +109,10 @@ class StockStore(Protocol):
 
     async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
         """Creates the SKU with nothing available. None: created; else it stood already, with the policy returned."""
+        ...
+
+    async def spread(self, sku: str, owners: int) -> bool:
+        """Says over how many stock servers the SKU's orders are to be spread. False: there is no such SKU."""
         ...
 
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:

@@ -64,9 +64,11 @@ class _Statements(NamedTuple):
         "UPDATE {keyspace}.stock SET available = available + ?, units = ?, version = ?"
         " WHERE sku = ? AND kind = ? AND id = ? IF available >= ? AND units = ? AND version = ?"
     )
+    # Conditional like every write to this table; and a SKU that is not there must not come to be by it.
+    spread: Any = "UPDATE {keyspace}.stock SET owners = ? WHERE sku = ? IF available >= 0"
     note_holder: Any = "INSERT INTO {keyspace}.holders (incarnation, sku) VALUES (?, ?)"
     noted: Any = "SELECT sku FROM {keyspace}.holders WHERE incarnation = ?"
-    ledger: Any = "SELECT kind, id, units, version, available, policy FROM {keyspace}.stock WHERE sku = ?"
+    ledger: Any = "SELECT kind, id, units, version, owners, available, policy FROM {keyspace}.stock WHERE sku = ?"
     add_sold: Any = "UPDATE {keyspace}.counted SET units = units + ? WHERE sku = ? AND incarnation = ? AND number = ?"
     close_cell: Any = "INSERT INTO {keyspace}.counted_closed (sku, incarnation, number, units) VALUES (?, ?, ?, ?)"
     added: Any = "SELECT incarnation, number, units FROM {keyspace}.counted WHERE sku = ?"
@@ -128,6 +130,9 @@ class CassandraStore:
         row = _only_row(await self._session.write(self._statements.create.bind((sku, _policy_text(policy)))))
         return None if row["[applied]"] else StockPolicy[row["policy"].upper()]
 
+    async def spread(self, sku: str, owners: int) -> bool:
+        return bool(_only_row(await self._session.write(self._statements.spread.bind((owners, sku))))["[applied]"])
+
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
         return await self._move(sku, _RESTOCK, restock_id, added=units, floor=0, before=None, units=units)
 
@@ -152,14 +157,13 @@ class CassandraStore:
     async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
         answer = await self._session.read(self._statements.ledger.bind((sku,)), _LEVELS[consistency])
         if consistency is Consistency.LOCAL and not _is_whole(answer):
-            # One replica may have missed the creation and know later writes only. A quorum cannot have.
+            # One replica may have missed writes and know later ones: then it shows what never was. A quorum cannot.
             return await self.read(sku, Consistency.QUORUM)
         if not answer.rows:
             return None
-        *_, available, policy = answer.rows[0]
-        restocks = {row_id: units for kind, row_id, units, *_ in answer.rows if kind == _RESTOCK}
-        held = {row_id: Row(units, version) for kind, row_id, units, version, *_ in answer.rows if kind == _TAKEN}
-        return Ledger(sku, StockPolicy[policy.upper()], available, restocks, held)
+        *_, owners, available, policy = answer.rows[0]
+        restocks, held = _restocks(answer), _held(answer)
+        return Ledger(sku, StockPolicy[policy.upper()], available, restocks, held, owners or 1)
 
     async def add_sold(self, sku: str, cell: Cell, units: int) -> None:
         # The server drops what it could not do within `counter_write_request_timeout` (5 s), which is longer than this
@@ -225,8 +229,21 @@ def _by_cell(answer: Answer) -> dict[Cell, int]:
     return {Cell(incarnation, number): units for incarnation, number, units in answer.rows}
 
 
+def _restocks(answer: Answer) -> dict[UUID, int]:
+    return {row_id: units for kind, row_id, units, *_ in answer.rows if kind == _RESTOCK}
+
+
+def _held(answer: Answer) -> dict[UUID, Row]:
+    return {row_id: Row(units, version) for kind, row_id, units, version, *_ in answer.rows if kind == _TAKEN}
+
+
 def _is_whole(answer: Answer) -> bool:
-    return bool(answer.rows) and None not in answer.rows[0][-2:]
+    """Whether it shows the ledger as it was at some moment: the SKU stands, and no unit came or went."""
+    if not answer.rows or None in answer.rows[0][-2:]:
+        return False
+    available = answer.rows[0][-2]
+    held = sum(row.units for row in _held(answer).values())
+    return bool(sum(_restocks(answer).values()) == available + held)
 
 
 def _policy_text(policy: StockPolicy) -> str:

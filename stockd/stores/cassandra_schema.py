@@ -1,6 +1,7 @@
 """Keyspace and tables. The ledger (`stock`) may only be written by conditional writes, whoever writes it."""
 
-TABLES = ("stock", "holders", "counted", "counted_closed")
+TABLES = {"stock": "owners", "holders": "sku", "counted": "units", "counted_closed": "units"}
+"""Each table with the column that came last: where that is missing an earlier release made the table."""
 
 _KEYSPACE = """
 CREATE KEYSPACE IF NOT EXISTS {keyspace}
@@ -14,12 +15,14 @@ WITH replication = {{'class': 'NetworkTopologyStrategy', '{local_dc}': {replicat
 _STOCK = """
 CREATE TABLE IF NOT EXISTS {keyspace}.stock (
     sku text, kind tinyint, id uuid,
-    available bigint STATIC, policy text STATIC,
+    available bigint STATIC, policy text STATIC, owners int STATIC,
     units bigint, version bigint,
     PRIMARY KEY (sku, kind, id)
 ) WITH default_time_to_live = 0 AND gc_grace_seconds = 864000
   AND compaction = {{'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'L4'}}
 """
+
+_STOCK_OWNERS = "ALTER TABLE {keyspace}.stock ADD IF NOT EXISTS owners int STATIC"
 
 _HOLDERS = """
 CREATE TABLE IF NOT EXISTS {keyspace}.holders (
@@ -50,5 +53,5 @@ def create_statements(keyspace: str, replication_factor: int, local_dc: str) -> 
     """In the order in which they must run. What exists stays as it is, its replication too."""
     return [
         statement.format(keyspace=keyspace, replication_factor=replication_factor, local_dc=local_dc)
-        for statement in (_KEYSPACE, _STOCK, _HOLDERS, _COUNTED, _COUNTED_CLOSED)
+        for statement in (_KEYSPACE, _STOCK, _STOCK_OWNERS, _HOLDERS, _COUNTED, _COUNTED_CLOSED)
     ]

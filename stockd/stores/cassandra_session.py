@@ -6,7 +6,7 @@ the loop costs more than an answer.
 
 import asyncio
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cassandra import ConsistencyLevel, CoordinationFailure, DriverException, OperationTimedOut, Timeout, Unavailable
@@ -87,16 +87,16 @@ class CassandraSession:
         self._outcomes: deque[_Outcome] = deque()
         self._waking = False
 
-    async def create(self, keyspace: str, tables: Sequence[str], statements: Sequence[str]) -> None:
-        """Runs the CREATE statements if the keyspace or one of its tables is not there. May be run by several
-        processes at once: all send to the same node, which does one after the other.
+    async def create(self, keyspace: str, tables: Mapping[str, str], statements: Sequence[str]) -> None:
+        """Runs the CREATE statements if the keyspace or one of its tables, or the column named with it, is not there.
+        May be run by several processes at once: all send to the same node, which does one after the other.
 
         Raises StoreUnreachable, also for what a schema change in progress looks like from outside.
         """
         await asyncio.to_thread(self._create, keyspace, tables, statements)
 
-    async def stands(self, keyspace: str, tables: Sequence[str]) -> bool:
-        """Whether the keyspace has these tables. Raises StoreUnreachable."""
+    async def stands(self, keyspace: str, tables: Mapping[str, str]) -> bool:
+        """Whether the keyspace has these tables with these columns. Raises StoreUnreachable."""
         return await asyncio.to_thread(self._stands, keyspace, tables)
 
     async def prepare(self, cql: str) -> Any:
@@ -134,7 +134,7 @@ class CassandraSession:
     async def close(self) -> None:
         await asyncio.to_thread(self._cluster.shutdown)
 
-    def _create(self, keyspace: str, tables: Sequence[str], statements: Sequence[str]) -> None:
+    def _create(self, keyspace: str, tables: Mapping[str, str], statements: Sequence[str]) -> None:
         if self._stands(keyspace, tables):
             return
         try:
@@ -145,13 +145,15 @@ class CassandraSession:
         except (NoHostAvailable, DriverException, ConnectionException, ErrorMessage) as error:
             raise StoreUnreachable(f"cannot make keyspace {keyspace}: {error}") from error
 
-    def _stands(self, keyspace: str, tables: Sequence[str]) -> bool:
+    def _stands(self, keyspace: str, tables: Mapping[str, str]) -> bool:
         try:
             self._cluster.refresh_schema_metadata()
         except (NoHostAvailable, DriverException, ConnectionException, ErrorMessage) as error:
             raise StoreUnreachable(f"cannot look for keyspace {keyspace}: {error}") from error
         known = self._cluster.metadata.keyspaces.get(keyspace)
-        return known is not None and all(table in known.tables for table in tables)
+        return known is not None and all(
+            table in known.tables and column in known.tables[table].columns for table, column in tables.items()
+        )
 
     # The next two run on the driver's threads, or here if the request ended at once.
 

@@ -47,6 +47,14 @@ redis.call('HSET', KEYS[1], 'policy', ARGV[1], 'available', '0')
 return nil
 """)
 
+_SPREAD = Script("""
+if redis.call('HEXISTS', KEYS[1], 'policy') == 0 then
+    return 0
+end
+redis.call('HSET', KEYS[1], 'owners', ARGV[1])
+return 1
+""")
+
 # What can be refused is refused before the first write. Two numbers without sign are compared as texts: the longer is
 # the greater, and of the same length the one that sorts later.
 _MOVE = Script("""
@@ -102,6 +110,9 @@ class RedisStore:
         existing = await self._session.run(_CREATE, self._stock + sku, _policy_text(policy))
         return None if existing is None else _policy(existing)
 
+    async def spread(self, sku: str, owners: int) -> bool:
+        return bool(await self._session.run(_SPREAD, self._stock + sku, owners))
+
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
         return await self._move(sku, f"{_RESTOCK}{restock_id}", added=units, before=None, units=units)
 
@@ -127,6 +138,7 @@ class RedisStore:
             return None
         fields: dict[str, str] = dict(zip(found[::2], found[1::2], strict=True))
         policy, available = _policy(fields.pop("policy")), int(fields.pop("available"))
+        owners = int(fields.pop("owners", "1"))
         restocks: dict[UUID, int] = {}
         held: dict[UUID, Row] = {}
         for field, text in fields.items():
@@ -134,7 +146,7 @@ class RedisStore:
                 restocks[UUID(field.removeprefix(_RESTOCK))] = _row(text).units
             else:
                 held[UUID(field.removeprefix(_TAKEN))] = _row(text)
-        return Ledger(sku, policy, available, restocks, held)
+        return Ledger(sku, policy, available, restocks, held, owners)
 
     async def add_sold(self, sku: str, cell: Cell, units: int) -> None:
         await self._session.write("HINCRBY", self._counted + sku, _ADDED + _cell_text(cell), units)

@@ -32,7 +32,8 @@ _TABLES = (
     CREATE TABLE IF NOT EXISTS stock (
         sku TEXT NOT NULL PRIMARY KEY,
         policy INTEGER NOT NULL,
-        available INTEGER NOT NULL CHECK (available >= 0)
+        available INTEGER NOT NULL CHECK (available >= 0),
+        owners INTEGER NOT NULL DEFAULT 1
     ) STRICT, WITHOUT ROWID
     """,
     """
@@ -89,6 +90,12 @@ class SqliteStore:
 
         return await self._write(create)
 
+    async def spread(self, sku: str, owners: int) -> bool:
+        def write(connection: sqlite3.Connection) -> bool:
+            return connection.execute("UPDATE stock SET owners = ? WHERE sku = ?", (owners, sku)).rowcount == 1
+
+        return await self._write(write)
+
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
         return await self._move(sku, _RESTOCK, restock_id, added=units, floor=0, before=None, units=units)
 
@@ -120,7 +127,7 @@ class SqliteStore:
         del consistency  # there is one copy
 
         def read(connection: sqlite3.Connection) -> Ledger | None:
-            head = connection.execute("SELECT policy, available FROM stock WHERE sku = ?", (sku,)).fetchone()
+            head = connection.execute("SELECT policy, available, owners FROM stock WHERE sku = ?", (sku,)).fetchone()
             if head is None:
                 return None
             rows = connection.execute(
@@ -128,7 +135,7 @@ class SqliteStore:
             ).fetchall()
             restocks = {UUID(bytes=row_id): units for kind, row_id, units, _ in rows if kind == _RESTOCK}
             held = {UUID(bytes=row_id): Row(units, version) for kind, row_id, units, version in rows if kind == _TAKEN}
-            return Ledger(sku, StockPolicy(head[0]), head[1], restocks, held)
+            return Ledger(sku, StockPolicy(head[0]), head[1], restocks, held, head[2])
 
         return await self._read(read)
 
@@ -236,6 +243,8 @@ def _make_tables(connection: sqlite3.Connection) -> None:
     if rebuild:
         connection.execute(f"INSERT INTO stock_units ({_COLUMNS}) SELECT {_COLUMNS} FROM stock_units_before")  # noqa: S608
         connection.execute("DROP TABLE stock_units_before")
+    if "owners" not in {name for _, name, *_ in connection.execute("PRAGMA table_info(stock)")}:  # made before 0.2
+        connection.execute("ALTER TABLE stock ADD COLUMN owners INTEGER NOT NULL DEFAULT 1")
 
 
 def _nothing(connection: sqlite3.Connection) -> None:

@@ -56,6 +56,7 @@ class Client:
         self.confirm_order = self._unary("orders", "ConfirmOrder", orders_pb2.ConfirmOrderResponse)
         self.create_sku = self._unary("stock", "CreateSku", stock_pb2.CreateSkuResponse)
         self.restock = self._unary("stock", "Restock", stock_pb2.RestockResponse)
+        self.spread_sku = self._unary("stock", "SpreadSku", stock_pb2.SpreadSkuResponse)
         self.get_stock = self._unary("stock", "GetStock", stock_pb2.GetStockResponse)
         self.list_skus = self._unary("stock", "ListSkus", stock_pb2.ListSkusResponse)
         self.check_health = self.channel.unary_unary(

@@ -39,6 +39,7 @@ class FakeStockStore:
     def __init__(self) -> None:
         self.skus: dict[str, LedgerModel] = {}
         self.policies: dict[str, StockPolicy] = {}
+        self.owners: dict[str, int] = {}
         self.fates: deque[Fate] = deque()
         self.away = False
         self.answering = asyncio.Event()  # clear: conditional writes and reads hang before they take effect
@@ -125,6 +126,7 @@ class FakeStockStore:
             return None
         model = self.skus[sku]
         ledger = Ledger(sku, self.policies[sku], model.available, dict(model.restocks), dict(model.held))
+        ledger = ledger._replace(owners=self.owners.get(sku, 1))
         if self.before_read_answers is not None:
             await self.before_read_answers()
         return ledger
@@ -174,6 +176,9 @@ class FakeStockStore:
         return Counts(dict(self.added.get(sku, {})), dict(self.closed.get(sku, {})))
 
     async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
+        raise NotImplementedError
+
+    async def spread(self, sku: str, owners: int) -> bool:
         raise NotImplementedError
 
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:

@@ -38,6 +38,7 @@ class Shop:
             store=self.store,
             journal=self.journal,  # type: ignore[arg-type]  # what an engine uses of one
             monotonic=clock,
+            cpu_s=lambda: 0.0,
             reservation_grace_s=GRACE_S,
             store_timeout_s=STORE_TIMEOUT_S,
             max_waiting_orders=100_000,

@@ -37,6 +37,7 @@ class FakeKeeper:
         self.asked: list[ReserveBatch] = []
         self.away = False
         self.verdict: Verdict | None = None  # for every order, if set
+        self.advice: dict[str, int] = {}  # over how many servers SKUs should be spread
         self.pause_s = 0.0  # what a decision takes; asked whether it is there, it answers at once
         self.answering = asyncio.Event()
         self.answering.set()
@@ -72,7 +73,8 @@ class FakeKeeper:
             self.seq += 1
             self.granted[self.seq] = granted
         refused = any(verdict != Verdict.GRANTED for verdict in verdicts)
-        return Reservation(self.incarnation, self.seq if granted else 0, verdicts, blamed if refused else [])
+        owners = [self.advice.get(sku, 1) for sku in batch.skus] if self.advice else []
+        return Reservation(self.incarnation, self.seq if granted else 0, verdicts, blamed if refused else [], owners)
 
     def _decide(self, lines: Mapping[str, int]) -> tuple[Verdict, str | None]:
         if self.verdict is not None:

@@ -38,11 +38,13 @@ class Parts:
         self.store = FakeStockStore()
         self.journal = FakeJournal()
         self.journal.registered[INCARNATION] = False
+        self.computed_s = 0.0
         self.engine = Engine(
             incarnation=INCARNATION,
             store=self.store,
             journal=self.journal,  # type: ignore[arg-type]  # what an engine uses of one
             monotonic=clock,
+            cpu_s=lambda: self.computed_s,
             reservation_grace_s=GRACE_S,
             store_timeout_s=STORE_TIMEOUT_S,
             max_waiting_orders=max_waiting_orders,

@@ -50,14 +50,16 @@ VERDICT_OVERLOADED: Verdict
 VERDICT_AGAIN: Verdict
 
 class CreateSkuRequest(_message.Message):
-    __slots__ = ("sku", "units", "policy")
+    __slots__ = ("sku", "units", "policy", "owners")
     SKU_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
+    OWNERS_FIELD_NUMBER: _ClassVar[int]
     sku: str
     units: int
     policy: StockPolicy
-    def __init__(self, sku: _Optional[str] = ..., units: _Optional[int] = ..., policy: _Optional[_Union[StockPolicy, str]] = ...) -> None: ...
+    owners: int
+    def __init__(self, sku: _Optional[str] = ..., units: _Optional[int] = ..., policy: _Optional[_Union[StockPolicy, str]] = ..., owners: _Optional[int] = ...) -> None: ...
 
 class CreateSkuResponse(_message.Message):
     __slots__ = ("sku", "units", "policy", "replayed")
@@ -89,6 +91,22 @@ class RestockResponse(_message.Message):
     replayed: bool
     def __init__(self, sku: _Optional[str] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
+class SpreadSkuRequest(_message.Message):
+    __slots__ = ("sku", "owners")
+    SKU_FIELD_NUMBER: _ClassVar[int]
+    OWNERS_FIELD_NUMBER: _ClassVar[int]
+    sku: str
+    owners: int
+    def __init__(self, sku: _Optional[str] = ..., owners: _Optional[int] = ...) -> None: ...
+
+class SpreadSkuResponse(_message.Message):
+    __slots__ = ("sku", "owners")
+    SKU_FIELD_NUMBER: _ClassVar[int]
+    OWNERS_FIELD_NUMBER: _ClassVar[int]
+    sku: str
+    owners: int
+    def __init__(self, sku: _Optional[str] = ..., owners: _Optional[int] = ...) -> None: ...
+
 class GetStockRequest(_message.Message):
     __slots__ = ("sku", "consistency")
     SKU_FIELD_NUMBER: _ClassVar[int]
@@ -98,7 +116,7 @@ class GetStockRequest(_message.Message):
     def __init__(self, sku: _Optional[str] = ..., consistency: _Optional[_Union[Consistency, str]] = ...) -> None: ...
 
 class GetStockResponse(_message.Message):
-    __slots__ = ("sku", "policy", "restocked", "available", "escrow", "sold", "as_of", "max_oversell", "max_undersell")
+    __slots__ = ("sku", "policy", "restocked", "available", "escrow", "sold", "as_of", "max_oversell", "max_undersell", "owners")
     SKU_FIELD_NUMBER: _ClassVar[int]
     POLICY_FIELD_NUMBER: _ClassVar[int]
     RESTOCKED_FIELD_NUMBER: _ClassVar[int]
@@ -108,6 +126,7 @@ class GetStockResponse(_message.Message):
     AS_OF_FIELD_NUMBER: _ClassVar[int]
     MAX_OVERSELL_FIELD_NUMBER: _ClassVar[int]
     MAX_UNDERSELL_FIELD_NUMBER: _ClassVar[int]
+    OWNERS_FIELD_NUMBER: _ClassVar[int]
     sku: str
     policy: StockPolicy
     restocked: int
@@ -117,7 +136,8 @@ class GetStockResponse(_message.Message):
     as_of: _timestamp_pb2.Timestamp
     max_oversell: int
     max_undersell: int
-    def __init__(self, sku: _Optional[str] = ..., policy: _Optional[_Union[StockPolicy, str]] = ..., restocked: _Optional[int] = ..., available: _Optional[int] = ..., escrow: _Optional[int] = ..., sold: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., max_oversell: _Optional[int] = ..., max_undersell: _Optional[int] = ...) -> None: ...
+    owners: int
+    def __init__(self, sku: _Optional[str] = ..., policy: _Optional[_Union[StockPolicy, str]] = ..., restocked: _Optional[int] = ..., available: _Optional[int] = ..., escrow: _Optional[int] = ..., sold: _Optional[int] = ..., as_of: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., max_oversell: _Optional[int] = ..., max_undersell: _Optional[int] = ..., owners: _Optional[int] = ...) -> None: ...
 
 class ListSkusRequest(_message.Message):
     __slots__ = ("page_size", "page_token")
@@ -184,16 +204,18 @@ class ReserveRequest(_message.Message):
     def __init__(self, skus: _Optional[_Iterable[str]] = ..., lines_per_order: _Optional[_Iterable[int]] = ..., sku_indexes: _Optional[_Iterable[int]] = ..., quantities: _Optional[_Iterable[int]] = ..., settlements: _Optional[_Iterable[_Union[Settlement, _Mapping]]] = ...) -> None: ...
 
 class ReserveResponse(_message.Message):
-    __slots__ = ("incarnation", "seq", "verdicts", "blamed_sku_indexes")
+    __slots__ = ("incarnation", "seq", "verdicts", "blamed_sku_indexes", "owners")
     INCARNATION_FIELD_NUMBER: _ClassVar[int]
     SEQ_FIELD_NUMBER: _ClassVar[int]
     VERDICTS_FIELD_NUMBER: _ClassVar[int]
     BLAMED_SKU_INDEXES_FIELD_NUMBER: _ClassVar[int]
+    OWNERS_FIELD_NUMBER: _ClassVar[int]
     incarnation: bytes
     seq: int
     verdicts: _containers.RepeatedScalarFieldContainer[Verdict]
     blamed_sku_indexes: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, incarnation: _Optional[bytes] = ..., seq: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, str]]] = ..., blamed_sku_indexes: _Optional[_Iterable[int]] = ...) -> None: ...
+    owners: _containers.RepeatedScalarFieldContainer[int]
+    def __init__(self, incarnation: _Optional[bytes] = ..., seq: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, str]]] = ..., blamed_sku_indexes: _Optional[_Iterable[int]] = ..., owners: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ReserveReturnRequest(_message.Message):
     __slots__ = ("skus", "units")
