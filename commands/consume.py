@@ -4,7 +4,7 @@ import asyncio
 import importlib
 import inspect
 import sys
-from collections.abc import AsyncIterator, Coroutine, Sequence
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -41,8 +41,8 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
         background: list[Coroutine[Any, Any, None]] = [measure_loop_lag(registry)]
         consumers = [own_consumer(name, settings) for name in names if name not in OWN_CONSUMERS]
         if built_in := [name for name in names if name in OWN_CONSUMERS]:
-            parts = await opened.enter_async_context(_parts(settings, registry, stop))
-            background += parts.background
+            parts, watch_owners = await opened.enter_async_context(_parts(settings, registry, stop))
+            background += [parts.keep_repairing(), watch_owners()]
             consumers += [parts.consumers[name] for name in built_in]
         _log.info("serving", metrics_port=port, consumers=[consumer.name for consumer in consumers])
         consuming = [
@@ -72,7 +72,7 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
 @asynccontextmanager
 async def _parts(
     settings: ConsumeSettings, registry: CollectorRegistry, stop: asyncio.Event
-) -> AsyncIterator[OwnParts]:
+) -> AsyncIterator[tuple[OwnParts, Callable[[], Coroutine[Any, Any, None]]]]:
     url = settings.journal_url.get_secret_value()
     journal = await process.open_patiently(
         "journal", stop, lambda: PostgresJournal.open(url, connections=1, timeout_s=settings.journal_timeout_s)
@@ -82,8 +82,7 @@ async def _parts(
     keepers = {name: RpcKeeper(address) for name, address in parse_members(settings.stockd).items()}
     links = Keepers(keepers)
     try:
-        parts = own_parts(settings, registry, journal, tallies, store, links)
-        yield parts._replace(background=[*parts.background, links.watch()])
+        yield own_parts(settings, registry, journal, tallies, store, links), links.watch
     finally:
         links.close()
         for keeper in keepers.values():

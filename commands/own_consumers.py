@@ -1,7 +1,7 @@
 """Sluice's own consumers put together: what `sluice consume` and `sluice serve` have in common."""
 
 import time
-from collections.abc import Coroutine, Mapping, Sequence
+from collections.abc import Callable, Coroutine, Mapping, Sequence
 from datetime import timedelta
 from functools import partial
 from typing import Any, NamedTuple
@@ -26,10 +26,18 @@ OWN_CONSUMERS = (LIFECYCLE, COMPENSATION)
 
 
 class OwnParts(NamedTuple):
-    """The consumers by name, and what runs beside them."""
+    """The consumers by name, and what runs beside compensation for ever."""
 
     consumers: Mapping[str, Consumer]
-    background: Sequence[Coroutine[Any, Any, None]]
+    keep_repairing: Callable[[], Coroutine[Any, Any, None]]
+
+
+def chosen_consumers(setting: str) -> Sequence[str]:
+    """The names in the setting. Raises SystemExit if one is unknown."""
+    names = [name.strip() for name in setting.split(",") if name.strip()]
+    if unknown := [name for name in names if name not in OWN_CONSUMERS]:
+        raise SystemExit(f"consumers: {unknown[0]!r} is none of {', '.join(OWN_CONSUMERS)}")
+    return names
 
 
 class CompensationMetrics:
@@ -70,7 +78,7 @@ def own_parts(
             LIFECYCLE: Consumer(LIFECYCLE, [TOPIC_ORDER_CREATED], lifecycle.handle),
             COMPENSATION: Consumer(COMPENSATION, [TOPIC_STOCK_CHANGED], compensation.handle),
         },
-        [compensation.keep_repairing()],
+        compensation.keep_repairing,
     )
 
 
