@@ -14,8 +14,10 @@ from prometheus_client import CollectorRegistry
 
 from commands import process
 from commands.front import measure_loop_lag
-from commands.own_consumers import OWN_CONSUMERS, OwnParts, own_parts
-from consumers.runtime.consuming import Consumer, consume_kafka
+from commands.own_consumer_names import OWN_CONSUMERS
+from commands.own_consumers import OwnParts, own_parts
+from consumers.runtime.consuming import consume_kafka
+from consumers.runtime.handling import Consumer
 from consumers.runtime.meters import Meters
 from gateway.keeper_rpc import RpcKeeper
 from gateway.keepers import Keepers

@@ -9,9 +9,10 @@ from typing import Any, NamedTuple
 from prometheus_client import CollectorRegistry, Counter
 
 from commands.front import utc_now
+from commands.own_consumer_names import COMPENSATION, LIFECYCLE
 from consumers.compensation import Compensation
 from consumers.lifecycle import Check, Lifecycle, blocked_customers, more_units_than, older_than
-from consumers.runtime.consuming import Consumer
+from consumers.runtime.handling import Consumer
 from journal.protocol import Journal
 from journal.tallies import Tallies, Victims
 from orders.moving import Owners, move_orders
@@ -20,24 +21,12 @@ from sluice.seams.stock_store import StockStore
 from sluice.settings import ConsumerSettings
 from stockd.counter_repair import repair_counter
 
-LIFECYCLE = "lifecycle"
-COMPENSATION = "compensation"
-OWN_CONSUMERS = (LIFECYCLE, COMPENSATION)
-
 
 class OwnParts(NamedTuple):
     """The consumers by name, and what runs beside compensation for ever."""
 
     consumers: Mapping[str, Consumer]
     keep_repairing: Callable[[], Coroutine[Any, Any, None]]
-
-
-def chosen_consumers(setting: str) -> Sequence[str]:
-    """The names in the setting. Raises SystemExit if one is unknown."""
-    names = [name.strip() for name in setting.split(",") if name.strip()]
-    if unknown := [name for name in names if name not in OWN_CONSUMERS]:
-        raise SystemExit(f"consumers: {unknown[0]!r} is none of {', '.join(OWN_CONSUMERS)}")
-    return names
 
 
 class CompensationMetrics:

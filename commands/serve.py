@@ -9,7 +9,8 @@ from uuid import uuid4
 from commands import process
 from commands.data_dir import DATABASE_FILE
 from commands.front import serve_front, utc_now
-from commands.own_consumers import chosen_consumers, own_parts
+from commands.own_consumer_names import chosen_consumers
+from commands.own_consumers import own_parts
 from commands.stockd import MAX_WAITING_ORDERS, keep_rolling_up
 from consumers.runtime.embedded import consume_embedded
 from consumers.runtime.meters import Meters

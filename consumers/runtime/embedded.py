@@ -11,8 +11,8 @@ from uuid import UUID
 
 import structlog
 
-from consumers.runtime.consuming import Consumer, now_ms
 from consumers.runtime.dead_letters import Entry, Letter, Note, NoteKind, Parking
+from consumers.runtime.handling import Consumer, now_ms
 from consumers.runtime.lanes import Lanes
 from consumers.runtime.meters import Meters
 from consumers.runtime.records import START, Mark, Partition, Unreadable

@@ -15,7 +15,8 @@ import pytest
 from prometheus_client import CollectorRegistry
 
 from consumers.compensation import Compensation, compensate, excess_of
-from consumers.runtime.consuming import Consumer, consume_kafka
+from consumers.runtime.consuming import consume_kafka
+from consumers.runtime.handling import Consumer
 from consumers.runtime.meters import Meters
 from journal.events import encode_order_events
 from journal.postgres import PostgresJournal
