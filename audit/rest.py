@@ -11,8 +11,9 @@ from audit.checks import Finding, HeldUnits
 from journal.protocol import Backlog, IncarnationRow
 from sluice.seams.stock_store import Ledger
 
-IDLE_LIMIT_S = 30.0
-"""Escrow returns within some 10 s after its demand has faded, units of a server that died within about 15 s."""
+IDLE_LIMIT_S = 90.0
+"""Units of a server that died come back within about 15 s. Escrow returns bit by bit as its demand fades; a server with
+thousands of SKUs (stockd/appetite.py) may let a row rest for some 40 s meanwhile."""
 
 Holding = tuple[str, UUID]
 """(SKU, incarnation)"""
