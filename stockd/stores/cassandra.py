@@ -88,7 +88,7 @@ class CassandraStore:
         self._session = session
         self._statements = statements
         # A read that needs a quorum, as every write does: a node that is cut off from the others cannot serve.
-        session.watch_nodes(lambda: statements.noted.bind((_NOBODY,)))
+        session.watch_nodes(lambda: statements.noted.bind((_NOBODY, "", 1)))
 
     @classmethod
     async def open(

@@ -35,6 +35,9 @@ class Session:
         self.answers = {ConsistencyLevel.LOCAL_ONE: local, ConsistencyLevel.LOCAL_QUORUM: quorum}
         self.asked: list[int] = []
 
+    def watch_nodes(self, ask: Any) -> None:
+        pass
+
     async def read(self, statement: Any, consistency: int) -> Answer:
         self.asked.append(consistency)
         return Answer((), self.answers[consistency])

@@ -19,6 +19,9 @@ class Session:
         self.skus = [f"sku-{number:06}" for number in range(noted)]
         self.requests = 0
 
+    def watch_nodes(self, ask: Any) -> None:
+        pass
+
     async def read(self, statement: Any, consistency: int) -> Answer:
         _, after, limit = statement
         self.requests += 1
