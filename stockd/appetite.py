@@ -48,7 +48,6 @@ class Demand:
         """`fade_s`: how long units may not be asked for until demand counts as a third of what it was."""
         return self._rate_per_s * math.exp((self._seen_at - now) / fade_s)
 
-
     @property
     def seen_at(self) -> float:
         """When units were last asked for."""
