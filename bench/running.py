@@ -202,7 +202,7 @@ def unary_settings(plan: Plan, system: System, skus: Sequence[str], in_flight: i
 
 
 def stream_settings(plan: Plan, system: System, skus: Sequence[str], messages: int) -> dict[str, Any]:
-    """The first units of a SKU are taken while orders of the warm-up wait for them: of many SKUs, a message at a time."""
+    """The first units of a SKU are taken while orders of the warm-up wait: of many SKUs, a message at a time."""
     return {
         "kind": "stream",
         "endpoint": system.endpoint,
