@@ -16,8 +16,8 @@ from uuid import UUID, uuid4
 
 import typer
 
-from deploy.local import cluster
-from deploy.local.layout import ClusterSpec
+from deploy.local import cassandra, packages, postgres
+from deploy.local.ports import free_port
 from journal.postgres import PostgresJournal
 from stockd.reclaim import fold, held_rows
 from stockd.stores.cassandra import CassandraStore
@@ -37,18 +37,27 @@ def main(
     with tempfile.TemporaryDirectory(prefix="sluice-bench-") as name:
         directory = Path(name)
         directory.chmod(0o755)  # PostgreSQL runs as another account
-        spec = ClusterSpec(directory / "cluster", stockds=0, gateways=0, relays=0)
+        programs = packages.require()
+        port, cql_port, storage_port = free_port(), free_port(), free_port()
+        node = cassandra.Node(1, 1, cql_port, storage_port)
+        servers = [
+            postgres.create(directory / "postgres", port, programs.postgres_bin, directory / "postgres.log"),
+            cassandra.create(directory / node.name, node, programs.java, directory / "cassandra.log"),
+        ]
         try:
-            running = cluster.up(spec)
-            figures = asyncio.run(measure(running.endpoints.postgres, running.endpoints.cassandra, skus))
+            for server in servers:
+                server.start()
+            figures = asyncio.run(measure(postgres.url(port), node.contact_point, skus))
         finally:
-            cluster.down(spec.directory, purge=True)
+            for server in servers:
+                server.kill()
+            postgres.remove(directory / "postgres")
     print(json.dumps(figures, indent=1))
 
 
-async def measure(postgres: str, cassandra: str, skus: int) -> dict[str, float]:
-    journal = await PostgresJournal.open(postgres, connections=1, timeout_s=60.0)
-    store = await CassandraStore.open(cassandra, KEYSPACE, 1, "datacenter1")
+async def measure(journal_url: str, contact_point: str, skus: int) -> dict[str, float]:
+    journal = await PostgresJournal.open(journal_url, connections=1, timeout_s=60.0)
+    store = await CassandraStore.open(contact_point, KEYSPACE, 1, "datacenter1")
     dead = uuid4()
     await journal.register("stockd-dead", dead, datetime.now(UTC))
     await _fill(store, dead, skus)
