@@ -5,6 +5,7 @@ Headers cost more than anything else the relay does with an event, so whatever i
 
 from collections.abc import Mapping
 from datetime import UTC, datetime
+from functools import lru_cache
 from uuid import UUID
 
 from sluice.seams.event_log import Event, Position
@@ -68,11 +69,20 @@ def read_event(topic: str, key: bytes | None, value: bytes | None, headers: Head
             value,
             _text(named, "ce_id"),
             _text(named, "ce_type"),
-            round(datetime.fromisoformat(_text(named, "ce_time")).timestamp() * 1000),
-            Position(UUID(journal), int(number), int(place)),
+            _time_ms(_text(named, "ce_time")),
+            Position(_journal_id(journal), int(number), int(place)),
         )
     except ValueError as error:
         raise UnreadableRecord(str(error)) from error
+
+
+# Events of one batch of orders share both, and parsing them costs more than everything else here.
+_journal_id = lru_cache(maxsize=64)(UUID)
+
+
+@lru_cache(maxsize=1_024)
+def _time_ms(text: str) -> int:
+    return round(datetime.fromisoformat(text).timestamp() * 1000)
 
 
 def _text(headers: Mapping[str, HeaderValue], name: str) -> str:

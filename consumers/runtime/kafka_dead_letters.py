@@ -1,4 +1,4 @@
-"""Dead letters in a topic of their own beside each topic: `<topic>.<group>.dlq`.
+"""Dead letters in a topic of their own beside each topic: `<topic>.<group>.dlq`, made with the first of them.
 
 One partition, on purpose: every process of the group reads it whole, so a key that moves to another process or to
 another partition stays parked, and the letters of a key stay in order whatever happens to the topic they came from.
@@ -11,6 +11,7 @@ import time
 from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka.admin import AdminClient
 
 from consumers.runtime.dead_letters import Entry, Letter, Note, NoteKind
 from consumers.runtime.records import Record, Unreadable
@@ -28,9 +29,6 @@ READ_WAIT_S = 0.2
 
 DELIVERY_LIMIT_S = 30.0
 """After this a letter counts as not written; its record is not finished, and it is tried again."""
-
-LOOK_FOR_TOPIC_S = 5.0
-"""Most consumers never have a dead letter: their topic is made with the first one, and looked for this often."""
 
 _TYPE = "dlq.error.type"
 _kafka_logger = logging.getLogger("sluice.kafka")
@@ -51,7 +49,7 @@ class KafkaDeadLetters:
         self._consumer: Consumer | None = None
         self._headers = HeaderWriter()
         self._there: set[str] = set()
-        self._looked = -LOOK_FOR_TOPIC_S
+        self._admin: AdminClient | None = None
         self._reading = asyncio.Lock()
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> Sequence[int]:
@@ -138,18 +136,23 @@ class KafkaDeadLetters:
     async def read(self, topic: str, after: int) -> Sequence[tuple[int, Entry]]:
         name = dead_letter_topic(topic, self._group)
         async with self._reading:
-            if name not in self._there and not await self._look_for(name):
+            if name not in self._there and not await asyncio.to_thread(self._look_for, name):
                 return []
             return await asyncio.to_thread(self._read, name, after)
 
-    async def _look_for(self, name: str) -> bool:
-        now = time.monotonic()
-        if now - self._looked < LOOK_FOR_TOPIC_S:
-            return False
-        there = await list_topics(self._bootstrap)
-        self._there |= {each for each in there if each.endswith(f".{self._group}{SUFFIX}")}
-        self._looked = now
-        return name in self._there
+    def _look_for(self, name: str) -> bool:
+        """Asked every time: who begins with a partition must see a topic that its last owner made a moment ago."""
+        if self._admin is None:
+            self._admin = AdminClient(
+                {"bootstrap.servers": self._bootstrap, "log_level": CLIENT_LOG_LEVEL}, logger=_kafka_logger
+            )
+        try:
+            there = self._admin.list_topics(timeout=ANSWER_LIMIT_S).topics
+        except KafkaException as error:
+            raise LogUnreachable(str(error)) from error
+        if name in there:
+            self._there.add(name)
+        return name in there
 
     def _read(self, name: str, after: int) -> Sequence[tuple[int, Entry]]:
         if self._consumer is None:

@@ -1,0 +1,102 @@
+"""Created orders are checked, validated and confirmed, one step after the other; held and ended ones are left alone."""
+
+from collections.abc import AsyncIterator
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from consumers.lifecycle import Check, Lifecycle, blocked_customers, more_units_than, older_than
+from consumers.runtime.handling import Poison
+from journal.events import decode_events, encode_order_events
+from journal.protocol import Batch, Committed, Transition
+from sluice.model import Line, NewOrder, OrderState
+from sluice.seams.event_log import TOPIC_ORDER_CREATED, LoggedEvent
+from tests.unit.compensation.parts import Shop, open_shop
+
+
+@pytest.fixture
+async def shop(tmp_path: Path) -> AsyncIterator[Shop]:
+    async with open_shop(tmp_path) as opened:
+        yield opened
+
+
+async def created(shop: Shop) -> list[LoggedEvent]:
+    rows = await shop.journal.read_outbox(0, 1_000)
+    events = [event for row in rows for event in decode_events(row, shop.journal.journal_id)]
+    return [LoggedEvent(event, 0, n) for n, event in enumerate(events) if event.topic == TOPIC_ORDER_CREATED]
+
+
+async def topics(shop: Shop) -> list[str]:
+    rows = await shop.journal.read_outbox(0, 1_000)
+    return [event.topic for row in rows for event in decode_events(row, shop.journal.journal_id)]
+
+
+def lifecycle(shop: Shop, *checks: Check) -> Lifecycle:
+    return Lifecycle(shop.journal.find_orders, shop.move, checks, now=lambda: datetime.now(UTC), share=1.0)
+
+
+async def test_each_step_is_an_event(shop: Shop) -> None:
+    (order_id,) = await shop.place({"tea": 1})
+    await lifecycle(shop).handle(await created(shop))
+    order = (await shop.orders())[order_id]
+    assert (order.state, order.version) == (OrderState.CONFIRMED, 3)
+    assert await topics(shop) == ["order-created", "stock-changed", "order-validated", "order-confirmed"]
+
+
+async def test_an_event_that_comes_again_changes_nothing(shop: Shop) -> None:
+    await shop.place({"tea": 1}, {"tea": 2})
+    consumer = lifecycle(shop)
+    for _ in range(3):
+        await consumer.handle(await created(shop))
+    assert {order.version for order in (await shop.orders()).values()} == {3}
+
+
+async def test_a_crash_between_the_steps_is_gone_over(shop: Shop) -> None:
+    (order_id,) = await shop.place({"tea": 1})
+    await shop.move([Transition((await shop.orders())[order_id], OrderState.VALIDATED)])
+    await lifecycle(shop, more_units_than(0)).handle(await created(shop))  # it was checked before
+    assert (await shop.orders())[order_id].state is OrderState.CONFIRMED
+
+
+@pytest.mark.parametrize(
+    "check",
+    [blocked_customers(frozenset({"anna"})), older_than(timedelta(seconds=-1)), more_units_than(2)],
+    ids=lambda check: check.reason,
+)
+async def test_a_check_that_fails_cancels_with_its_reason_and_returns_the_units(shop: Shop, check: Check) -> None:
+    (order_id,) = await shop.place({"tea": 2, "mug": 1})
+    await lifecycle(shop, check).handle(await created(shop))
+    order = (await shop.orders())[order_id]
+    assert (order.state, order.reason) == (OrderState.CANCELLED, check.reason)
+    assert (await shop.sold("tea"), await shop.sold("mug")) == (0, 0)
+
+
+async def test_only_those_that_fail_are_cancelled(shop: Shop) -> None:
+    small, large = await shop.place({"tea": 2}, {"tea": 3})
+    await lifecycle(shop, blocked_customers(frozenset({"eve"})), more_units_than(2)).handle(await created(shop))
+    standing = await shop.orders()
+    assert standing[small].state is OrderState.CONFIRMED
+    assert standing[large].reason == "TOO_MANY_UNITS"
+
+
+async def test_held_and_cancelled_orders_are_left_alone(shop: Shop) -> None:
+    now = datetime.now(UTC)
+    held = NewOrder("0194c5f0-0000-7000-8000-000000000001", "anna", (Line("tea", 1),), timedelta(hours=1))
+    events, count = encode_order_events([held], now)
+    assert await shop.journal.commit(Batch([held], [], events, count, now)) == Committed()
+    shop.placed.append(held)
+    (cancelled,) = await shop.place({"tea": 1})
+    await shop.cancel(cancelled)
+    await lifecycle(shop).handle(await created(shop))
+    standing = await shop.orders()
+    assert standing[held.order_id].state is OrderState.HELD
+    assert standing[cancelled].state is OrderState.CANCELLED
+
+
+async def test_an_event_without_an_order_is_poison(shop: Shop) -> None:
+    await shop.place({"tea": 1})
+    (logged,) = await created(shop)
+    unknown = logged._replace(event=logged.event._replace(key="0194c5f0-0000-7000-8000-000000000002"))
+    with pytest.raises(Poison):
+        await lifecycle(shop).handle([unknown])
