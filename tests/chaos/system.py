@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from deploy.local import cassandra, cluster, state
 from deploy.local.cluster import Cluster
-from deploy.local.layout import ClusterSpec, assign_ports
-from deploy.local.ports import LOOPBACK
+from deploy.local.layout import ClusterSpec, listeners
+from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.state import State
 from tests.chaos.links import Door, Link, Network
 
@@ -52,7 +52,7 @@ def running_system(directory: Path, say: Callable[[str], None]) -> Iterator[Syst
     """Stops everything at the end, and leaves data and logs where they are."""
     spec = specification(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    ports = assign_ports(spec, {}, ())
+    ports = _ports(spec)
     # The launcher keeps the ports that it finds written down: the proxies must listen before anything starts.
     state.save(State(spec, ports))
     network = Network(doors(spec, ports), lambda: _pids(directory))
@@ -88,6 +88,15 @@ def links(spec: ClusterSpec) -> list[Link]:
     """Every link there is, in a fixed order."""
     ports = dict.fromkeys([*_servers(spec), "cassandra", "cassandra-storage"], 0)
     return [Link(caller, door.server) for door in doors(spec, ports) for caller in door.callers]
+
+
+def _ports(spec: ClusterSpec) -> dict[str, int]:
+    """Not the usual ones: it takes a while until they are used, and another cluster may want them meanwhile."""
+    ports: dict[str, int] = {}
+    for listener in listeners(spec):
+        hosts = [host for name, own in listener.binders for host in {own, spec.reached_at.get(name, own)}]
+        ports[listener.key] = free_port(hosts, taken=ports.values())
+    return ports
 
 
 def _servers(spec: ClusterSpec) -> list[str]:
