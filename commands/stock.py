@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import typer
 
-from commands import stock_reclaim
+from commands import stock_compensate, stock_reclaim
 from commands.calling import DEFAULT_ENDPOINT, AsJson, Endpoint, call, show, show_rows
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.seams.stock_store import Consistency
@@ -25,6 +25,7 @@ class Policy(Enum):
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 app.command()(stock_reclaim.reclaim)
+app.command(name="compensate")(stock_compensate.compensate_command)
 
 
 @app.command()
@@ -96,3 +97,21 @@ def list_skus(endpoint: Endpoint = DEFAULT_ENDPOINT, as_json: AsJson = False) ->
         if not token:
             break
     show_rows(rows, as_json=as_json)
+
+
+@app.command()
+def limit(
+    sku: str,
+    units: Annotated[int | None, typer.Argument(min=0, help="for each customer; 0: no limit; none: show it")] = None,
+    customer: Annotated[str, typer.Option(help="show how much of it this customer has")] = "",
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    as_json: AsJson = False,
+) -> None:
+    """Sets or shows how many units of a SKU one customer may have. Set it before the sale."""
+    if units is None:
+        asked = stock_pb2.GetCustomerLimitRequest(sku=sku, customer_id=customer)
+        answer = call(endpoint, SERVICE + "GetCustomerLimit", asked, stock_pb2.GetCustomerLimitResponse)
+    else:
+        wanted = stock_pb2.SetCustomerLimitRequest(sku=sku, units=units)
+        answer = call(endpoint, SERVICE + "SetCustomerLimit", wanted, stock_pb2.SetCustomerLimitResponse)
+    show(answer, as_json=as_json)

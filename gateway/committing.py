@@ -19,8 +19,10 @@ from journal.protocol import (
     Batch,
     CommitResult,
     Committed,
+    CustomerLimit,
     IncarnationsFenced,
     Journal,
+    LimitsReached,
     OrdersExist,
     ReservationKey,
     ReservationsClosed,
@@ -115,6 +117,16 @@ class Placement:
                 self._outcomes[order.order_id] = answer_for_existing(order, stored)
         self.undecided = rest
 
+    def decide_limited(self, reached: Mapping[str, CustomerLimit]) -> None:
+        rest = []
+        for order in self.undecided:
+            limit = reached.get(order.order_id)
+            if limit is None:
+                rest.append(order)
+            else:
+                self._outcomes[order.order_id] = Refused(Reason.CUSTOMER_LIMIT, limit.sku, limit=limit.units)
+        self.undecided = rest
+
     def finish(self) -> None:
         if not self.done.done():
             self.done.set_result(None)
@@ -204,6 +216,10 @@ class Committing:
             case OrdersExist(existing):
                 for placement in placements:
                     placement.decide_existing(existing)
+                return placements
+            case LimitsReached(reached):
+                for placement in placements:
+                    placement.decide_limited(reached)
                 return placements
             case ReservationsClosed(sold):
                 return await self._without_closed(placements, sold)

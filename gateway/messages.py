@@ -17,6 +17,7 @@ _CODES = {
     Reason.SKU_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Reason.INVALID_ORDER: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.ORDER_ID_REUSED: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.CUSTOMER_LIMIT: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.ORDER_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Reason.ORDER_STATE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.OVERLOADED: grpc.StatusCode.UNAVAILABLE,
@@ -31,6 +32,7 @@ _TEXTS = {
     Reason.SKU_NOT_FOUND: "there is no SKU {}",
     Reason.INVALID_ORDER: "{}",
     Reason.ORDER_ID_REUSED: "order {} stands with other content",
+    Reason.CUSTOMER_LIMIT: "the customer would have more of {} than the limit allows",
     Reason.ORDER_NOT_FOUND: "there is no order {}",
     Reason.ORDER_STATE: "{}",
     Reason.OVERLOADED: "too many orders are being decided: send this one again later",
@@ -44,6 +46,7 @@ _METADATA_KEYS = {
     Reason.OUT_OF_STOCK: "sku",
     Reason.SKU_NOT_FOUND: "sku",
     Reason.STOCK_UNREACHABLE: "sku",
+    Reason.CUSTOMER_LIMIT: "sku",
     Reason.ORDER_ID_REUSED: "order_id",
     Reason.ORDER_NOT_FOUND: "order_id",
 }
@@ -56,11 +59,14 @@ def refusal_text(refused: Refused) -> str:
 def refusal_failure(refused: Refused) -> RpcFailure:
     """The failed unary call that `refused` amounts to."""
     key = _METADATA_KEYS.get(refused.reason)
+    metadata = {key: refused.subject} if key and refused.subject else {}
+    if refused.limit is not None:
+        metadata["limit"] = str(refused.limit)
     return RpcFailure(
         _CODES[refused.reason],
         refused.reason.value,
         refusal_text(refused),
-        metadata={key: refused.subject} if key and refused.subject else {},
+        metadata=metadata,
         retry_after_s=refused.retry_after_s or None,
     )
 

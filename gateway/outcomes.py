@@ -17,6 +17,7 @@ class Reason(Enum):
     SKU_NOT_FOUND = "SKU_NOT_FOUND"
     INVALID_ORDER = "INVALID_ORDER"
     ORDER_ID_REUSED = "ORDER_ID_REUSED"
+    CUSTOMER_LIMIT = "CUSTOMER_LIMIT"
     ORDER_NOT_FOUND = "ORDER_NOT_FOUND"
     ORDER_STATE = "ORDER_STATE"
     OVERLOADED = "OVERLOADED"
@@ -26,7 +27,15 @@ class Reason(Enum):
     INTERNAL = "INTERNAL"
 
 
-FINAL_REASONS = frozenset({Reason.OUT_OF_STOCK, Reason.SKU_NOT_FOUND, Reason.INVALID_ORDER, Reason.ORDER_ID_REUSED})
+FINAL_REASONS = frozenset(
+    {
+        Reason.OUT_OF_STOCK,
+        Reason.SKU_NOT_FOUND,
+        Reason.INVALID_ORDER,
+        Reason.ORDER_ID_REUSED,
+        Reason.CUSTOMER_LIMIT,
+    }
+)
 """Sending the same order again does not help. Every other reason says: unknown or not attempted, send it again."""
 
 
@@ -42,11 +51,14 @@ class Accepted(NamedTuple):
 
 
 class Refused(NamedTuple):
-    """The order does not stand, as far as is known. `subject` is the SKU or field that decided it, if one did."""
+    """The order does not stand, as far as is known. `subject` is the SKU or field that decided it, if one did; `limit`
+    what a customer may have of it, where that decided.
+    """
 
     reason: Reason
     subject: str = ""
     retry_after_s: float = 0.0
+    limit: int | None = None
 
 
 Outcome = Accepted | Refused

@@ -70,6 +70,8 @@ class StockService:
                 "SpreadSku": server.unary(_told(self.spread_sku), stock_pb2.SpreadSkuRequest),
                 "GetStock": server.unary(_told(self.get_stock), stock_pb2.GetStockRequest),
                 "ListSkus": server.unary(_told(self.list_skus), stock_pb2.ListSkusRequest),
+                "SetCustomerLimit": server.unary(_told(self.set_customer_limit), stock_pb2.SetCustomerLimitRequest),
+                "GetCustomerLimit": server.unary(_told(self.get_customer_limit), stock_pb2.GetCustomerLimitRequest),
             },
         )
 
@@ -210,6 +212,31 @@ class StockService:
             ],
             next_page_token=make_token("", page.next_after) if page.next_after is not None else "",
         )
+
+    async def set_customer_limit(
+        self, request: stock_pb2.SetCustomerLimitRequest
+    ) -> stock_pb2.SetCustomerLimitResponse:
+        violations = name_violations(request.sku, "sku")
+        if request.units > MAX_RESTOCK_UNITS:
+            violations.append(Violation("units", f"must be at most {MAX_RESTOCK_UNITS}"))
+        if violations:
+            raise invalid(violations)
+        # A misspelt SKU must not look as if it had a limit now.
+        if await self._store.read(request.sku, Consistency.QUORUM) is None:
+            raise sku_not_found(request.sku)
+        await self._journal.set_limit(request.sku, request.units or None)
+        return stock_pb2.SetCustomerLimitResponse(sku=request.sku, units=request.units)
+
+    async def get_customer_limit(
+        self, request: stock_pb2.GetCustomerLimitRequest
+    ) -> stock_pb2.GetCustomerLimitResponse:
+        sku, customer_id = request.sku, request.customer_id
+        violations = name_violations(sku, "sku") + (name_violations(customer_id, "customer_id") if customer_id else [])
+        if violations:
+            raise invalid(violations)
+        limits = await self._journal.limits([sku])
+        counted = await self._journal.counted_units(customer_id, [sku]) if customer_id else {}
+        return stock_pb2.GetCustomerLimitResponse(sku=sku, units=limits.get(sku, 0), counted=counted.get(sku, 0))
 
     async def _add_units(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
         """Adds the units under their id, resending where the outcome is unknown: then a refusal that shows the

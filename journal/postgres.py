@@ -10,6 +10,7 @@ from uuid import UUID
 import asyncpg
 
 from journal.connections import Connection, Connections, Work, close, connect, run_on
+from journal.limits import orders_beyond
 from journal.migration import migrate_postgres, migrations
 from journal.order_lines import decode_lines, encode_lines
 from journal.protocol import (
@@ -23,6 +24,7 @@ from journal.protocol import (
     IncarnationFenced,
     IncarnationRow,
     IncarnationsFenced,
+    LimitsReached,
     OrdersExist,
     OrdersMoved,
     OutboxRow,
@@ -61,9 +63,10 @@ _FENCED = "SL001"
 _ORDERS_EXIST = "SL002"
 _RESERVATIONS_CLOSED = "SL003"
 _ORDERS_MOVED = "SL004"
+_LIMITS_REACHED = "SL005"
 
 _COMMIT = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
-_TRANSITION = "SELECT transition_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15)"
+_TRANSITION = "SELECT transition_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 
 ORDER_COLUMNS = "order_id::text, customer_id, lines, state, create_time, update_time, version, hold_end, reason"
 
@@ -116,6 +119,19 @@ class PostgresJournal:
             return await _all_or_nothing(connection, _TRANSITION, arguments, _TRANSITION_REFUSALS, batch)
 
         return await self._committing.run(work)
+
+    async def set_limit(self, sku: str, units: int | None) -> None:
+        if units is None:
+            await self._reading.run(lambda c: c.execute("DELETE FROM sku_limits WHERE sku = $1", sku))
+        else:
+            await self._reading.run(lambda c: c.execute(_SET_LIMIT, sku, units))
+
+    async def limits(self, skus: Sequence[str]) -> Mapping[str, int]:
+        return _sums(await self._reading.run(lambda c: c.fetch(_LIMITS, list(skus))))
+
+    async def counted_units(self, customer_id: str, skus: Sequence[str]) -> Mapping[str, int]:
+        query = "SELECT sku, units FROM customer_units WHERE customer_id = $1 AND sku = ANY ($2)"
+        return _sums(await self._reading.run(lambda c: c.fetch(query, customer_id, list(skus))))
 
     async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:
         try:
@@ -306,6 +322,15 @@ class PostgresHoldsLease:
         return [read_order(row) for row in rows]
 
 
+_SET_LIMIT = "INSERT INTO sku_limits VALUES ($1, $2) ON CONFLICT (sku) DO UPDATE SET units = excluded.units"
+_LIMITS = "SELECT sku, units FROM sku_limits WHERE sku = ANY ($1)"
+
+# Of customers and SKUs at the same places of the two arrays.
+_COUNTED = """
+SELECT customer_id, sku, units FROM customer_units
+JOIN unnest($1::text[], $2::text[]) AS asked (customer_id, sku) USING (customer_id, sku)
+"""
+
 _DUE_HOLDS = f"""
 SELECT o.* FROM (SELECT h.order_id, h.hold_end FROM holds h
                  WHERE h.hold_end <= clock_timestamp() ORDER BY h.hold_end LIMIT $1) AS due
@@ -396,6 +421,7 @@ def _transition_arguments(batch: TransitionBatch) -> tuple[Any, ...]:
         [transition.state for transition in transitions],
         [transition.reason for transition in transitions],
         [transition.order.order_id for transition in transitions if transition.order.state is OrderState.HELD],
+        [transition.order.order_id for transition in transitions if transition.returns_units],
         *_spend_arguments(batch.spends),
         batch.event_count,
         batch.events,
@@ -466,6 +492,17 @@ async def _existing(connection: Connection, batch: Batch) -> OrdersExist:
     return OrdersExist(orders)
 
 
+async def _limited(connection: Connection, batch: Batch) -> LimitsReached | None:
+    """None if all may have what they want now: somebody has cancelled."""
+    skus = list({sku for order in batch.orders for sku, _ in order.lines})
+    limits = _sums(await connection.fetch(_LIMITS, skus))
+    asked = [(order.customer_id, sku) for order in batch.orders for sku, _ in order.lines if sku in limits]
+    customers, of_skus = zip(*asked, strict=True) if asked else ((), ())
+    rows = await connection.fetch(_COUNTED, customers, of_skus)
+    reached = orders_beyond(limits, {(customer_id, sku): units for customer_id, sku, units in rows}, batch.orders)
+    return LimitsReached(reached) if reached else None
+
+
 async def _moved(connection: Connection, batch: TransitionBatch) -> OrdersMoved:
     versions = {transition.order.order_id: transition.order.version for transition in batch.transitions}
     found = await _find_orders(connection, list(versions))
@@ -495,6 +532,7 @@ async def _closed(connection: Connection, batch: Batch | TransitionBatch) -> Res
 _COMMIT_REFUSALS: Mapping[str, Callable[[Connection, Batch], Awaitable[CommitResult | None]]] = {
     _FENCED: _fenced,
     _ORDERS_EXIST: _existing,
+    _LIMITS_REACHED: _limited,
     _RESERVATIONS_CLOSED: _closed,
 }
 _TRANSITION_REFUSALS: Mapping[str, Callable[[Connection, TransitionBatch], Awaitable[TransitionResult | None]]] = {

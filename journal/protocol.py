@@ -95,6 +95,21 @@ class ReservationsClosed(NamedTuple):
     sold: Mapping[ReservationKey, Mapping[str, int]]
 
 
+class CustomerLimit(NamedTuple):
+    """A customer may have `units` of the SKU, and would have more."""
+
+    sku: str
+    units: int
+
+
+class LimitsReached(NamedTuple):
+    """Nothing was written: with these orders their customers would have more of a SKU than its limit. Judged in the
+    order of the batch: without them the rest can be written, unless somebody else is faster.
+    """
+
+    orders: Mapping[str, CustomerLimit]
+
+
 class IncarnationsFenced(NamedTuple):
     """Nothing was written: these incarnations are fenced or were never registered."""
 
@@ -109,7 +124,7 @@ class OrdersMoved(NamedTuple):
     orders: Mapping[str, Order | None]
 
 
-CommitResult = Committed | OrdersExist | ReservationsClosed | IncarnationsFenced
+CommitResult = Committed | OrdersExist | LimitsReached | ReservationsClosed | IncarnationsFenced
 TransitionResult = Committed | OrdersMoved | ReservationsClosed | IncarnationsFenced
 
 
@@ -185,6 +200,20 @@ class Journal(Protocol):
         """After JournalUnreachable with `outcome_unknown` do the same batch again: OrdersMoved then shows each order
         as the batch made it if it had happened.
         """
+        ...
+
+    async def set_limit(self, sku: str, units: int | None) -> None:
+        """Units of the SKU that one customer may have; None: any number. Orders that stand stay, and only those placed
+        while there is a limit are counted: so set it before the sale.
+        """
+        ...
+
+    async def limits(self, skus: Sequence[str]) -> Mapping[str, int]:
+        """Those of `skus` that have a limit."""
+        ...
+
+    async def counted_units(self, customer_id: str, skus: Sequence[str]) -> Mapping[str, int]:
+        """The customer's units that count towards limits: of living orders. SKUs of which none count may be missing."""
         ...
 
     async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:

@@ -10,9 +10,10 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequenc
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime, timedelta
 from functools import partial
-from typing import Any, Self, TypeVar
+from typing import Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
+from journal.limits import orders_beyond
 from journal.migration import migrate_sqlite, migrations
 from journal.order_lines import decode_lines, encode_lines
 from journal.protocol import (
@@ -26,6 +27,7 @@ from journal.protocol import (
     IncarnationFenced,
     IncarnationRow,
     IncarnationsFenced,
+    LimitsReached,
     OrdersExist,
     OrdersMoved,
     OutboxRow,
@@ -92,6 +94,21 @@ class SqliteJournal:
         except _Refused as refused:
             return await self._read(partial(refused.what_stands, batch))
         return Committed()
+
+    async def set_limit(self, sku: str, units: int | None) -> None:
+        if units is None:
+            await self._write(lambda c: c.execute("DELETE FROM sku_limits WHERE sku = ?", (sku,)).close())
+        else:
+            await self._write(
+                lambda c: c.execute("INSERT OR REPLACE INTO sku_limits VALUES (?, ?)", (sku, units)).close()
+            )
+
+    async def limits(self, skus: Sequence[str]) -> Mapping[str, int]:
+        return await self._read(partial(_limits, skus))
+
+    async def counted_units(self, customer_id: str, skus: Sequence[str]) -> Mapping[str, int]:
+        counted = await self._read(partial(_counted, [(customer_id, sku) for sku in skus]))
+        return {sku: units for (_, sku), units in counted.items()}
 
     async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:
         return await self._write(partial(_register, name, incarnation, _microseconds(now)))
@@ -273,6 +290,25 @@ WHERE order_id = held.value ->> 0
 _INSERT_HOLDS = "INSERT INTO holds SELECT value ->> 0, value ->> 1 FROM json_each(:holds)"
 _DELETE_HOLDS = "DELETE FROM holds WHERE order_id IN (SELECT value FROM json_each(?))"
 
+# Lines are (order, SKU, customer, units).
+_COUNT_LINES = """
+INSERT INTO counted_lines SELECT value ->> 0, value ->> 1, value ->> 2, value ->> 3 FROM json_each(:lines)
+"""
+_COUNT_CUSTOMERS = """
+INSERT INTO customer_units (customer_id, sku, units)
+SELECT value ->> 2, value ->> 1, sum(value ->> 3) FROM json_each(:lines) WHERE true GROUP BY 1, 2
+ON CONFLICT DO UPDATE SET units = units + excluded.units
+"""
+_UNCOUNT_CUSTOMERS = """
+UPDATE customer_units SET units = customer_units.units - ended.units
+FROM (
+    SELECT customer_id, sku, sum(units) AS units FROM counted_lines
+    WHERE order_id IN (SELECT value FROM json_each(:ended)) GROUP BY customer_id, sku
+) AS ended
+WHERE customer_units.customer_id = ended.customer_id AND customer_units.sku = ended.sku
+"""
+_UNCOUNT_LINES = "DELETE FROM counted_lines WHERE order_id IN (SELECT value FROM json_each(:ended))"
+
 _MOVE_ORDERS = """
 UPDATE orders SET state = moved.value ->> 2, version = version + 1, update_time = :time, reason = moved.value ->> 3
 FROM json_each(:moves) moved
@@ -370,8 +406,9 @@ ON CONFLICT (incarnation, sku) DO UPDATE SET units = units + excluded.units
 
 def _commit(batch: Batch, connection: sqlite3.Connection) -> None:
     time = _microseconds(batch.create_time)
-    if batch.spends and (refusal := _fenced(batch, connection)):
-        raise _Refused(lambda *_: refusal)
+    fenced, any_limits = _look_around(batch, connection)
+    if fenced:
+        raise _Refused(lambda *_: fenced)
     if batch.orders:
         orders = {"orders": _order_rows(batch.orders), "state": OrderState.CREATED, "time": time}
         if connection.execute(_INSERT_ORDERS, orders).rowcount < len(batch.orders):
@@ -380,6 +417,8 @@ def _commit(batch: Batch, connection: sqlite3.Connection) -> None:
             held = {"holds": _encode(holds), "state": OrderState.HELD}
             connection.execute(_HOLD_ORDERS, held)
             connection.execute(_INSERT_HOLDS, held)
+        if any_limits:
+            _count_customer_units(batch.orders, connection)
     _insert_spends_and_events(batch, time, connection)
 
 
@@ -392,6 +431,9 @@ def _transition(batch: TransitionBatch, connection: sqlite3.Connection) -> None:
         raise _Refused(_moved)
     if left_holds := [order.order_id for order, *_ in batch.transitions if order.state is OrderState.HELD]:
         connection.execute(_DELETE_HOLDS, (_encode(left_holds),))
+    if ended := [step.order.order_id for step in batch.transitions if step.returns_units]:
+        connection.execute(_UNCOUNT_CUSTOMERS, {"ended": _encode(ended)})
+        connection.execute(_UNCOUNT_LINES, {"ended": _encode(ended)})
     _insert_spends_and_events(batch, time, connection)
 
 
@@ -407,6 +449,38 @@ def _insert_spends_and_events(batch: Batch | TransitionBatch, time: int, connect
         )
 
 
+def _count_customer_units(orders: Sequence[NewOrder], connection: sqlite3.Connection) -> None:
+    limits = _limits(list({sku for order in orders for sku, _ in order.lines}), connection)
+    lines = [
+        (order.order_id, sku, order.customer_id, quantity)
+        for order in orders
+        for sku, quantity in order.lines
+        if sku in limits
+    ]
+    if not lines:
+        return
+    have = _counted([(customer_id, sku) for _, sku, customer_id, _ in lines], connection)
+    if beyond := orders_beyond(limits, have, orders):
+        raise _Refused(lambda *_: LimitsReached(beyond))
+    counted = {"lines": _encode(lines)}
+    connection.execute(_COUNT_LINES, counted)
+    connection.execute(_COUNT_CUSTOMERS, counted)
+
+
+def _limits(skus: Sequence[str], connection: sqlite3.Connection) -> dict[str, int]:
+    query = "SELECT sku, units FROM sku_limits WHERE sku IN (SELECT value FROM json_each(?))"
+    return dict(connection.execute(query, (_encode(list(skus)),)).fetchall())
+
+
+def _counted(asked: Sequence[tuple[str, str]], connection: sqlite3.Connection) -> dict[tuple[str, str], int]:
+    rows = connection.execute(
+        "SELECT customer_id, sku, units FROM customer_units"
+        " WHERE (customer_id, sku) IN (SELECT value ->> 0, value ->> 1 FROM json_each(?))",
+        (_encode(list(asked)),),
+    )
+    return {(customer_id, sku): units for customer_id, sku, units in rows}
+
+
 def _order_rows(orders: Sequence[NewOrder]) -> str:
     """As JSON, sorted by id: neighbours in the tree are written together."""
     rows = (
@@ -417,13 +491,25 @@ def _order_rows(orders: Sequence[NewOrder]) -> str:
 
 
 def _fenced(batch: Batch | TransitionBatch, connection: sqlite3.Connection) -> IncarnationsFenced | None:
+    return _look_around(batch, connection).fenced
+
+
+class _Surroundings(NamedTuple):
+    fenced: IncarnationsFenced | None
+    any_limits: bool
+
+
+def _look_around(batch: Batch | TransitionBatch, connection: sqlite3.Connection) -> _Surroundings:
+    """What a batch needs to know first, in one statement: every one more delays all orders."""
     asked = {spend.incarnation for spend in batch.spends}
     rows = connection.execute(
-        "SELECT incarnation FROM incarnations WHERE NOT fenced AND incarnation IN (SELECT value FROM json_each(?))",
+        "SELECT NULL, EXISTS (SELECT 1 FROM sku_limits) UNION ALL"
+        " SELECT incarnation, NULL FROM incarnations"
+        " WHERE NOT fenced AND incarnation IN (SELECT value FROM json_each(?))",
         (_encode([str(incarnation) for incarnation in asked]),),
-    )
-    fenced = frozenset(asked.difference([UUID(row[0]) for row in rows]))
-    return IncarnationsFenced(fenced) if fenced else None
+    ).fetchall()
+    fenced = frozenset(asked.difference([UUID(row[0]) for row in rows[1:]]))
+    return _Surroundings(IncarnationsFenced(fenced) if fenced else None, bool(rows[0][1]))
 
 
 def _existing(batch: Batch, connection: sqlite3.Connection) -> OrdersExist:

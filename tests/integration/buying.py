@@ -59,6 +59,8 @@ class Client:
         self.spread_sku = self._unary("stock", "SpreadSku", stock_pb2.SpreadSkuResponse)
         self.get_stock = self._unary("stock", "GetStock", stock_pb2.GetStockResponse)
         self.list_skus = self._unary("stock", "ListSkus", stock_pb2.ListSkusResponse)
+        self.set_customer_limit = self._unary("stock", "SetCustomerLimit", stock_pb2.SetCustomerLimitResponse)
+        self.get_customer_limit = self._unary("stock", "GetCustomerLimit", stock_pb2.GetCustomerLimitResponse)
         self.check_health = self.channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

@@ -149,6 +149,7 @@ class World:
             store_timeout_s=5.0,
             max_waiting_orders=100,
             owners=1,
+            cpu_s=lambda: 0.0,
             metrics=StockdMetrics(CollectorRegistry()),
         )
         ear = Ear(engine)

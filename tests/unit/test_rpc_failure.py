@@ -14,6 +14,7 @@ AS_DESIGNED = {
     Reason.SKU_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Reason.INVALID_ORDER: grpc.StatusCode.INVALID_ARGUMENT,
     Reason.ORDER_ID_REUSED: grpc.StatusCode.ALREADY_EXISTS,
+    Reason.CUSTOMER_LIMIT: grpc.StatusCode.RESOURCE_EXHAUSTED,
     Reason.ORDER_NOT_FOUND: grpc.StatusCode.NOT_FOUND,
     Reason.ORDER_STATE: grpc.StatusCode.FAILED_PRECONDITION,
     Reason.OVERLOADED: grpc.StatusCode.UNAVAILABLE,

@@ -24,7 +24,8 @@ async def test_a_predecessor_and_a_fenced_peer_are_each_claimed_once(journal: Jo
     await registered(journal, "stockd-0")
     await journal.fence(peer)
     claims = [await journal.claim_reclaim(LONG_S) for _ in range(3)]
-    assert claims == [predecessor, peer, None]
+    assert set(claims[:2]) == {predecessor, peer}  # in any order: both may be due since the same millisecond
+    assert claims[2] is None
 
 
 async def test_claims_at_once_get_different_incarnations(journal: Journal) -> None:

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsluice/stock/v1/stock.proto\x12\x0fsluice.stock.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n\x10\x43reateSkuRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\x04\x12,\n\x06policy\x18\x03 \x01(\x0e\x32\x1c.sluice.stock.v1.StockPolicy\x12\x0e\n\x06owners\x18\x04 \x01(\r\"o\n\x11\x43reateSkuResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\x04\x12,\n\x06policy\x18\x03 \x01(\x0e\x32\x1c.sluice.stock.v1.StockPolicy\x12\x10\n\x08replayed\x18\x04 \x01(\x08\"@\n\x0eRestockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x12\n\nrestock_id\x18\x02 \x01(\t\x12\r\n\x05units\x18\x03 \x01(\x04\"0\n\x0fRestockResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"/\n\x10SpreadSkuRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x0e\n\x06owners\x18\x02 \x01(\r\"0\n\x11SpreadSkuResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x0e\n\x06owners\x18\x02 \x01(\r\"Q\n\x0fGetStockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x31\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32\x1c.sluice.stock.v1.Consistency\"\xf9\x01\n\x10GetStockResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12,\n\x06policy\x18\x02 \x01(\x0e\x32\x1c.sluice.stock.v1.StockPolicy\x12\x11\n\trestocked\x18\x03 \x01(\x04\x12\x11\n\tavailable\x18\x04 \x01(\x04\x12\x0e\n\x06\x65scrow\x18\x05 \x01(\x04\x12\x0c\n\x04sold\x18\x06 \x01(\x04\x12)\n\x05\x61s_of\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cmax_oversell\x18\x08 \x01(\x04\x12\x15\n\rmax_undersell\x18\t \x01(\x04\x12\x0e\n\x06owners\x18\n \x01(\r\"8\n\x0fListSkusRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x10ListSkusResponse\x12)\n\x04skus\x18\x01 \x03(\x0b\x32\x1b.sluice.stock.v1.SkuSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\nSkuSummary\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12,\n\x06policy\x18\x02 \x01(\x0e\x32\x1c.sluice.stock.v1.StockPolicy\x12\x11\n\tavailable\x18\x03 \x01(\x04\" \n\x11WatchStockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"F\n\x12WatchStockResponse\x12\x30\n\x05stock\x18\x01 \x01(\x0b\x32!.sluice.stock.v1.GetStockResponse\"K\n\nSettlement\x12\x13\n\x0bincarnation\x18\x01 \x01(\x0c\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\x0c\n\x04skus\x18\x03 \x03(\t\x12\r\n\x05units\x18\x04 \x03(\x12\"\x92\x01\n\x0eReserveRequest\x12\x0c\n\x04skus\x18\x01 \x03(\t\x12\x17\n\x0flines_per_order\x18\x02 \x03(\r\x12\x13\n\x0bsku_indexes\x18\x03 \x03(\r\x12\x12\n\nquantities\x18\x04 \x03(\r\x12\x30\n\x0bsettlements\x18\x05 \x03(\x0b\x32\x1b.sluice.stock.v1.Settlement\"\x8b\x01\n\x0fReserveResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x0c\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12*\n\x08verdicts\x18\x03 \x03(\x0e\x32\x18.sluice.stock.v1.Verdict\x12\x1a\n\x12\x62lamed_sku_indexes\x18\x04 \x03(\r\x12\x0e\n\x06owners\x18\x05 \x03(\r\"3\n\x14ReserveReturnRequest\x12\x0c\n\x04skus\x18\x01 \x03(\t\x12\r\n\x05units\x18\x02 \x03(\x04\"9\n\x15ReserveReturnResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x0c\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"A\n\rSettleRequest\x12\x30\n\x0bsettlements\x18\x01 \x03(\x0b\x32\x1b.sluice.stock.v1.Settlement\"\x10\n\x0eSettleResponse*v\n\x0bStockPolicy\x12\x1c\n\x18STOCK_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12STOCK_POLICY_EXACT\x10\x01\x12\x17\n\x13STOCK_POLICY_ESCROW\x10\x02\x12\x18\n\x14STOCK_POLICY_COUNTER\x10\x03*q\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONSISTENCY_STRONG\x10\x01\x12\x16\n\x12\x43ONSISTENCY_QUORUM\x10\x02\x12\x15\n\x11\x43ONSISTENCY_LOCAL\x10\x03*\xb7\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_GRANTED\x10\x01\x12\x18\n\x14VERDICT_OUT_OF_STOCK\x10\x02\x12\x19\n\x15VERDICT_SKU_NOT_FOUND\x10\x03\x12\x1e\n\x1aVERDICT_LEDGER_UNREACHABLE\x10\x04\x12\x16\n\x12VERDICT_OVERLOADED\x10\x05\x12\x11\n\rVERDICT_AGAIN\x10\x06\x32\xff\x03\n\x0cStockService\x12R\n\tCreateSku\x12!.sluice.stock.v1.CreateSkuRequest\x1a\".sluice.stock.v1.CreateSkuResponse\x12L\n\x07Restock\x12\x1f.sluice.stock.v1.RestockRequest\x1a .sluice.stock.v1.RestockResponse\x12R\n\tSpreadSku\x12!.sluice.stock.v1.SpreadSkuRequest\x1a\".sluice.stock.v1.SpreadSkuResponse\x12O\n\x08GetStock\x12 .sluice.stock.v1.GetStockRequest\x1a!.sluice.stock.v1.GetStockResponse\x12O\n\x08ListSkus\x12 .sluice.stock.v1.ListSkusRequest\x1a!.sluice.stock.v1.ListSkusResponse\x12W\n\nWatchStock\x12\".sluice.stock.v1.WatchStockRequest\x1a#.sluice.stock.v1.WatchStockResponse0\x01\x32\x8d\x02\n\x12StockKeeperService\x12L\n\x07Reserve\x12\x1f.sluice.stock.v1.ReserveRequest\x1a .sluice.stock.v1.ReserveResponse\x12^\n\rReserveReturn\x12%.sluice.stock.v1.ReserveReturnRequest\x1a&.sluice.stock.v1.ReserveReturnResponse\x12I\n\x06Settle\x12\x1e.sluice.stock.v1.SettleRequest\x1a\x1f.sluice.stock.v1.SettleResponseB/\n\x12io.sluice.stock.v1P\x01Z\x17sluice/stock/v1;stockv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1bsluice/stock/v1/stock.proto\x12\x0fsluice.stock.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"l\n\x10\x43reateSkuRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\x04\x12,\n\x06policy\x18\x03 \x01(\x0e\x32\x1c.sluice.stock.v1.StockPolicy\x12\x0e\n\x06owners\x18\x04 \x01(\r\"o\n\x11\x43reateSkuResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\x04\x12,\n\x06policy\x18\x03 \x01(\x0e\x32\x1c.sluice.stock.v1.StockPolicy\x12\x10\n\x08replayed\x18\x04 \x01(\x08\"@\n\x0eRestockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x12\n\nrestock_id\x18\x02 \x01(\t\x12\r\n\x05units\x18\x03 \x01(\x04\"0\n\x0fRestockResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"/\n\x10SpreadSkuRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x0e\n\x06owners\x18\x02 \x01(\r\"0\n\x11SpreadSkuResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x0e\n\x06owners\x18\x02 \x01(\r\"Q\n\x0fGetStockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x31\n\x0b\x63onsistency\x18\x02 \x01(\x0e\x32\x1c.sluice.stock.v1.Consistency\"\xf9\x01\n\x10GetStockResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12,\n\x06policy\x18\x02 \x01(\x0e\x32\x1c.sluice.stock.v1.StockPolicy\x12\x11\n\trestocked\x18\x03 \x01(\x04\x12\x11\n\tavailable\x18\x04 \x01(\x04\x12\x0e\n\x06\x65scrow\x18\x05 \x01(\x04\x12\x0c\n\x04sold\x18\x06 \x01(\x04\x12)\n\x05\x61s_of\x18\x07 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x14\n\x0cmax_oversell\x18\x08 \x01(\x04\x12\x15\n\rmax_undersell\x18\t \x01(\x04\x12\x0e\n\x06owners\x18\n \x01(\r\"8\n\x0fListSkusRequest\x12\x11\n\tpage_size\x18\x01 \x01(\x05\x12\x12\n\npage_token\x18\x02 \x01(\t\"V\n\x10ListSkusResponse\x12)\n\x04skus\x18\x01 \x03(\x0b\x32\x1b.sluice.stock.v1.SkuSummary\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"Z\n\nSkuSummary\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12,\n\x06policy\x18\x02 \x01(\x0e\x32\x1c.sluice.stock.v1.StockPolicy\x12\x11\n\tavailable\x18\x03 \x01(\x04\"5\n\x17SetCustomerLimitRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\x04\"6\n\x18SetCustomerLimitResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\x04\";\n\x17GetCustomerLimitRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\"G\n\x18GetCustomerLimitResponse\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\r\n\x05units\x18\x02 \x01(\x04\x12\x0f\n\x07\x63ounted\x18\x03 \x01(\x04\" \n\x11WatchStockRequest\x12\x0b\n\x03sku\x18\x01 \x01(\t\"F\n\x12WatchStockResponse\x12\x30\n\x05stock\x18\x01 \x01(\x0b\x32!.sluice.stock.v1.GetStockResponse\"K\n\nSettlement\x12\x13\n\x0bincarnation\x18\x01 \x01(\x0c\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12\x0c\n\x04skus\x18\x03 \x03(\t\x12\r\n\x05units\x18\x04 \x03(\x12\"\x92\x01\n\x0eReserveRequest\x12\x0c\n\x04skus\x18\x01 \x03(\t\x12\x17\n\x0flines_per_order\x18\x02 \x03(\r\x12\x13\n\x0bsku_indexes\x18\x03 \x03(\r\x12\x12\n\nquantities\x18\x04 \x03(\r\x12\x30\n\x0bsettlements\x18\x05 \x03(\x0b\x32\x1b.sluice.stock.v1.Settlement\"\x8b\x01\n\x0fReserveResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x0c\x12\x0b\n\x03seq\x18\x02 \x01(\x04\x12*\n\x08verdicts\x18\x03 \x03(\x0e\x32\x18.sluice.stock.v1.Verdict\x12\x1a\n\x12\x62lamed_sku_indexes\x18\x04 \x03(\r\x12\x0e\n\x06owners\x18\x05 \x03(\r\"3\n\x14ReserveReturnRequest\x12\x0c\n\x04skus\x18\x01 \x03(\t\x12\r\n\x05units\x18\x02 \x03(\x04\"9\n\x15ReserveReturnResponse\x12\x13\n\x0bincarnation\x18\x01 \x01(\x0c\x12\x0b\n\x03seq\x18\x02 \x01(\x04\"A\n\rSettleRequest\x12\x30\n\x0bsettlements\x18\x01 \x03(\x0b\x32\x1b.sluice.stock.v1.Settlement\"\x10\n\x0eSettleResponse*v\n\x0bStockPolicy\x12\x1c\n\x18STOCK_POLICY_UNSPECIFIED\x10\x00\x12\x16\n\x12STOCK_POLICY_EXACT\x10\x01\x12\x17\n\x13STOCK_POLICY_ESCROW\x10\x02\x12\x18\n\x14STOCK_POLICY_COUNTER\x10\x03*q\n\x0b\x43onsistency\x12\x1b\n\x17\x43ONSISTENCY_UNSPECIFIED\x10\x00\x12\x16\n\x12\x43ONSISTENCY_STRONG\x10\x01\x12\x16\n\x12\x43ONSISTENCY_QUORUM\x10\x02\x12\x15\n\x11\x43ONSISTENCY_LOCAL\x10\x03*\xb7\x01\n\x07Verdict\x12\x17\n\x13VERDICT_UNSPECIFIED\x10\x00\x12\x13\n\x0fVERDICT_GRANTED\x10\x01\x12\x18\n\x14VERDICT_OUT_OF_STOCK\x10\x02\x12\x19\n\x15VERDICT_SKU_NOT_FOUND\x10\x03\x12\x1e\n\x1aVERDICT_LEDGER_UNREACHABLE\x10\x04\x12\x16\n\x12VERDICT_OVERLOADED\x10\x05\x12\x11\n\rVERDICT_AGAIN\x10\x06\x32\xd1\x05\n\x0cStockService\x12R\n\tCreateSku\x12!.sluice.stock.v1.CreateSkuRequest\x1a\".sluice.stock.v1.CreateSkuResponse\x12L\n\x07Restock\x12\x1f.sluice.stock.v1.RestockRequest\x1a .sluice.stock.v1.RestockResponse\x12R\n\tSpreadSku\x12!.sluice.stock.v1.SpreadSkuRequest\x1a\".sluice.stock.v1.SpreadSkuResponse\x12O\n\x08GetStock\x12 .sluice.stock.v1.GetStockRequest\x1a!.sluice.stock.v1.GetStockResponse\x12O\n\x08ListSkus\x12 .sluice.stock.v1.ListSkusRequest\x1a!.sluice.stock.v1.ListSkusResponse\x12g\n\x10SetCustomerLimit\x12(.sluice.stock.v1.SetCustomerLimitRequest\x1a).sluice.stock.v1.SetCustomerLimitResponse\x12g\n\x10GetCustomerLimit\x12(.sluice.stock.v1.GetCustomerLimitRequest\x1a).sluice.stock.v1.GetCustomerLimitResponse\x12W\n\nWatchStock\x12\".sluice.stock.v1.WatchStockRequest\x1a#.sluice.stock.v1.WatchStockResponse0\x01\x32\x8d\x02\n\x12StockKeeperService\x12L\n\x07Reserve\x12\x1f.sluice.stock.v1.ReserveRequest\x1a .sluice.stock.v1.ReserveResponse\x12^\n\rReserveReturn\x12%.sluice.stock.v1.ReserveReturnRequest\x1a&.sluice.stock.v1.ReserveReturnResponse\x12I\n\x06Settle\x12\x1e.sluice.stock.v1.SettleRequest\x1a\x1f.sluice.stock.v1.SettleResponseB/\n\x12io.sluice.stock.v1P\x01Z\x17sluice/stock/v1;stockv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,12 +33,12 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sluice.stock.v1.stock_pb2',
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\022io.sluice.stock.v1P\001Z\027sluice/stock/v1;stockv1'
-  _globals['_STOCKPOLICY']._serialized_start=1763
-  _globals['_STOCKPOLICY']._serialized_end=1881
-  _globals['_CONSISTENCY']._serialized_start=1883
-  _globals['_CONSISTENCY']._serialized_end=1996
-  _globals['_VERDICT']._serialized_start=1999
-  _globals['_VERDICT']._serialized_end=2182
+  _globals['_STOCKPOLICY']._serialized_start=2008
+  _globals['_STOCKPOLICY']._serialized_end=2126
+  _globals['_CONSISTENCY']._serialized_start=2128
+  _globals['_CONSISTENCY']._serialized_end=2241
+  _globals['_VERDICT']._serialized_start=2244
+  _globals['_VERDICT']._serialized_end=2427
   _globals['_CREATESKUREQUEST']._serialized_start=81
   _globals['_CREATESKUREQUEST']._serialized_end=189
   _globals['_CREATESKURESPONSE']._serialized_start=191
@@ -61,26 +61,34 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_LISTSKUSRESPONSE']._serialized_end=998
   _globals['_SKUSUMMARY']._serialized_start=1000
   _globals['_SKUSUMMARY']._serialized_end=1090
-  _globals['_WATCHSTOCKREQUEST']._serialized_start=1092
-  _globals['_WATCHSTOCKREQUEST']._serialized_end=1124
-  _globals['_WATCHSTOCKRESPONSE']._serialized_start=1126
-  _globals['_WATCHSTOCKRESPONSE']._serialized_end=1196
-  _globals['_SETTLEMENT']._serialized_start=1198
-  _globals['_SETTLEMENT']._serialized_end=1273
-  _globals['_RESERVEREQUEST']._serialized_start=1276
-  _globals['_RESERVEREQUEST']._serialized_end=1422
-  _globals['_RESERVERESPONSE']._serialized_start=1425
-  _globals['_RESERVERESPONSE']._serialized_end=1564
-  _globals['_RESERVERETURNREQUEST']._serialized_start=1566
-  _globals['_RESERVERETURNREQUEST']._serialized_end=1617
-  _globals['_RESERVERETURNRESPONSE']._serialized_start=1619
-  _globals['_RESERVERETURNRESPONSE']._serialized_end=1676
-  _globals['_SETTLEREQUEST']._serialized_start=1678
-  _globals['_SETTLEREQUEST']._serialized_end=1743
-  _globals['_SETTLERESPONSE']._serialized_start=1745
-  _globals['_SETTLERESPONSE']._serialized_end=1761
-  _globals['_STOCKSERVICE']._serialized_start=2185
-  _globals['_STOCKSERVICE']._serialized_end=2696
-  _globals['_STOCKKEEPERSERVICE']._serialized_start=2699
-  _globals['_STOCKKEEPERSERVICE']._serialized_end=2968
+  _globals['_SETCUSTOMERLIMITREQUEST']._serialized_start=1092
+  _globals['_SETCUSTOMERLIMITREQUEST']._serialized_end=1145
+  _globals['_SETCUSTOMERLIMITRESPONSE']._serialized_start=1147
+  _globals['_SETCUSTOMERLIMITRESPONSE']._serialized_end=1201
+  _globals['_GETCUSTOMERLIMITREQUEST']._serialized_start=1203
+  _globals['_GETCUSTOMERLIMITREQUEST']._serialized_end=1262
+  _globals['_GETCUSTOMERLIMITRESPONSE']._serialized_start=1264
+  _globals['_GETCUSTOMERLIMITRESPONSE']._serialized_end=1335
+  _globals['_WATCHSTOCKREQUEST']._serialized_start=1337
+  _globals['_WATCHSTOCKREQUEST']._serialized_end=1369
+  _globals['_WATCHSTOCKRESPONSE']._serialized_start=1371
+  _globals['_WATCHSTOCKRESPONSE']._serialized_end=1441
+  _globals['_SETTLEMENT']._serialized_start=1443
+  _globals['_SETTLEMENT']._serialized_end=1518
+  _globals['_RESERVEREQUEST']._serialized_start=1521
+  _globals['_RESERVEREQUEST']._serialized_end=1667
+  _globals['_RESERVERESPONSE']._serialized_start=1670
+  _globals['_RESERVERESPONSE']._serialized_end=1809
+  _globals['_RESERVERETURNREQUEST']._serialized_start=1811
+  _globals['_RESERVERETURNREQUEST']._serialized_end=1862
+  _globals['_RESERVERETURNRESPONSE']._serialized_start=1864
+  _globals['_RESERVERETURNRESPONSE']._serialized_end=1921
+  _globals['_SETTLEREQUEST']._serialized_start=1923
+  _globals['_SETTLEREQUEST']._serialized_end=1988
+  _globals['_SETTLERESPONSE']._serialized_start=1990
+  _globals['_SETTLERESPONSE']._serialized_end=2006
+  _globals['_STOCKSERVICE']._serialized_start=2430
+  _globals['_STOCKSERVICE']._serialized_end=3151
+  _globals['_STOCKKEEPERSERVICE']._serialized_start=3154
+  _globals['_STOCKKEEPERSERVICE']._serialized_end=3423
 # @@protoc_insertion_point(module_scope)

@@ -165,6 +165,40 @@ class SkuSummary(_message.Message):
     available: int
     def __init__(self, sku: _Optional[str] = ..., policy: _Optional[_Union[StockPolicy, str]] = ..., available: _Optional[int] = ...) -> None: ...
 
+class SetCustomerLimitRequest(_message.Message):
+    __slots__ = ("sku", "units")
+    SKU_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    sku: str
+    units: int
+    def __init__(self, sku: _Optional[str] = ..., units: _Optional[int] = ...) -> None: ...
+
+class SetCustomerLimitResponse(_message.Message):
+    __slots__ = ("sku", "units")
+    SKU_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    sku: str
+    units: int
+    def __init__(self, sku: _Optional[str] = ..., units: _Optional[int] = ...) -> None: ...
+
+class GetCustomerLimitRequest(_message.Message):
+    __slots__ = ("sku", "customer_id")
+    SKU_FIELD_NUMBER: _ClassVar[int]
+    CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
+    sku: str
+    customer_id: str
+    def __init__(self, sku: _Optional[str] = ..., customer_id: _Optional[str] = ...) -> None: ...
+
+class GetCustomerLimitResponse(_message.Message):
+    __slots__ = ("sku", "units", "counted")
+    SKU_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    COUNTED_FIELD_NUMBER: _ClassVar[int]
+    sku: str
+    units: int
+    counted: int
+    def __init__(self, sku: _Optional[str] = ..., units: _Optional[int] = ..., counted: _Optional[int] = ...) -> None: ...
+
 class WatchStockRequest(_message.Message):
     __slots__ = ("sku",)
     SKU_FIELD_NUMBER: _ClassVar[int]
