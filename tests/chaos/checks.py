@@ -28,6 +28,9 @@ ESCROW_LIMIT_S = 1.4 * PEER_DEAD_AFTER_S + 1.0 + 30.0 + 10.0
 """Who died last is found silent within the limit and two looks, and folded within a second; 30 s later if the server
 that claimed it died as well. What a zombie's late write stranded goes back at the next sweep, 10 s later."""
 
+COMPENSATED_LIMIT_S = ESCROW_LIMIT_S
+"""Compensation reads the log behind the relay, and returns units through servers that may just have started."""
+
 POLL_S = 0.25
 EXCEPTIONS = ("Traceback (most recent call last)", "deciding failed", "committing failed", "tending a SKU failed")
 """What our own processes log when something happened that nobody thought of."""
@@ -87,6 +90,8 @@ async def settle(
         escrow_s = await _becomes(lambda: _nothing_in_escrow(clients[0], shelf), healed, ESCROW_LIMIT_S)
         if escrow_s is None:
             findings += await _units_left_behind(clients[0], shelf)
+        if await _becomes(lambda: _nothing_is_oversold(clients[0], shelf), healed, COMPENSATED_LIMIT_S) is None:
+            findings += await _still_oversold(clients[0], shelf)
         report = await run_audit(parts.journal, parts.store, parts.log)
         findings += [Finding(each.invariant, each.subject, each.message) for each in report.findings]
         findings += [
@@ -166,6 +171,19 @@ async def _units_left_behind(client: Client, shelf: Shelf) -> list[Finding]:
     ]
 
 
+async def _nothing_is_oversold(client: Client, shelf: Shelf) -> bool:
+    return not await _still_oversold(client, shelf)
+
+
+async def _still_oversold(client: Client, shelf: Shelf) -> list[Finding]:
+    stocks = [await stock_of(client, sku.name) for sku in shelf.skus]
+    return [
+        Finding("I1", stock.sku, f"{stock.sold} units are sold of {stock.restocked}, and nobody has cancelled any")
+        for stock in stocks
+        if stock.sold > stock.restocked
+    ]
+
+
 async def _all_orders(journal: Journal) -> dict[str, Order]:
     return {order.order_id: order async for page in journal.scan_orders() for order in page}
 
@@ -198,7 +216,7 @@ async def _compare_stock(
         if stock.sold != sold[sku.name]:
             findings.append(Finding("I1", sku.name, f"orders hold {sold[sku.name]} units: {shown}"))
         if sku.policy == stock_pb2.STOCK_POLICY_COUNTER:
-            continue  # may be oversold until it is compensated, and counted wrong until the drift is repaired
+            continue  # what is counted may be wrong until the drift is repaired
         if stock.sold > stock.restocked:
             findings.append(Finding("I1", sku.name, f"more is sold than was ever there: {shown}"))
         if stock.available + stock.escrow + stock.sold != stock.restocked:

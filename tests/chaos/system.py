@@ -41,6 +41,7 @@ def specification(directory: Path) -> ClusterSpec:
         stockds=3,
         gateways=2,
         relays=2,
+        consumers="lifecycle,compensation",
         peer_dead_after_s=PEER_DEAD_AFTER_S,
     )
     reached_at = {name: f"127.0.1.{index}" for index, name in enumerate(_servers(spec), start=1)}
@@ -67,19 +68,19 @@ def running_system(directory: Path, say: Callable[[str], None]) -> Iterator[Syst
 
 def doors(spec: ClusterSpec, ports: Mapping[str, int]) -> list[Door]:
     gateways, stockds, relays = spec.names("gateway"), spec.names("stockd"), spec.names("relay")
-    nodes = spec.names("cassandra")
+    nodes, consumers = spec.names("cassandra"), spec.names("consume")
 
     def door(server: str, port: str, own_host: str, callers: list[str]) -> Door:
         return Door(server, spec.reached_at[server], own_host, ports[port], callers)
 
     found = [
-        door("postgres", "postgres", LOOPBACK, [*gateways, *stockds, *relays]),
-        door("kafka", "kafka", LOOPBACK, relays),
-        *(door(name, name, LOOPBACK, gateways) for name in stockds),
+        door("postgres", "postgres", LOOPBACK, [*gateways, *stockds, *relays, *consumers]),
+        door("kafka", "kafka", LOOPBACK, [*relays, *consumers]),
+        *(door(name, name, LOOPBACK, [*gateways, *consumers]) for name in stockds),
         *(door(name, name, LOOPBACK, [CLIENTS]) for name in gateways),
     ]
     for name, host in zip(nodes, cassandra.hosts(spec.nodes), strict=True):
-        found.append(door(name, "cassandra", host, [*gateways, *stockds]))
+        found.append(door(name, "cassandra", host, [*gateways, *stockds, *consumers]))
         found.append(door(name, "cassandra-storage", host, [peer for peer in nodes if peer != name]))
     return found
 
