@@ -209,6 +209,8 @@ async def _pass(gate: _Gate, passes: asyncio.Event, reader: asyncio.StreamReader
         if gate.weather is Weather.SLOW:
             await asyncio.sleep(SLOW_S)
         await passes.wait()
+        if writer.transport.is_closing():
+            return
         writer.write(data)
         await writer.drain()
     await passes.wait()

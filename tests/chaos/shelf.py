@@ -1,6 +1,8 @@
 """What is for sale in one round: twenty SKUs of all policies that the service offers, scarce and plentiful."""
 
+import asyncio
 import random
+import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -8,7 +10,7 @@ from commands.order_ids import new_order_id
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
 from tests.chaos.records import CANCEL, CONFIRM
-from tests.integration.buying import CALL_LIMIT_S, Client, ask
+from tests.integration.buying import RETRY_PAUSE_S, Client, ask
 
 SKUS = 20
 SCARCE_UNITS = 60
@@ -16,6 +18,7 @@ PLENTY_UNITS = 1_000_000
 """More than can be asked for: nobody may ever hear that these are sold out."""
 
 PLENTIFUL_OF_EACH = 2
+CREATED_WITHIN_S = 60.0
 HOT = 6
 """The first SKU of each policy is asked for as often as so many others."""
 
@@ -61,9 +64,17 @@ async def stock_shelf(client: Client, name: str) -> Shelf:
         kind = stock_pb2.StockPolicy.Name(policy).removeprefix("STOCK_POLICY_").lower()
         sku = Sku(f"{name}-{kind}-{number}", policy, units)
         request = stock_pb2.CreateSkuRequest(sku=sku.name, units=sku.units, policy=sku.policy)
-        await client.create_sku(request, timeout=CALL_LIMIT_S)
+        await _create(client, request)
         skus.append(sku)
     return Shelf(skus, ends=await _can_end_orders(client))
+
+
+async def _create(client: Client, request: stock_pb2.CreateSkuRequest) -> None:
+    """Nothing is broken; but servers that have just come back are slow."""
+    deadline = time.monotonic() + CREATED_WITHIN_S
+    while (reply := await ask(client.create_sku, request)).response is None:
+        assert time.monotonic() < deadline, f"creating {request.sku} was told {reply.told}"
+        await asyncio.sleep(RETRY_PAUSE_S)
 
 
 def ending(client: Client, what: str) -> Any:

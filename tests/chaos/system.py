@@ -10,8 +10,8 @@ from typing import NamedTuple
 
 from deploy.local import cassandra, cluster, state
 from deploy.local.cluster import Cluster
-from deploy.local.layout import ClusterSpec, assign_ports
-from deploy.local.ports import LOOPBACK
+from deploy.local.layout import ClusterSpec, listeners
+from deploy.local.ports import LOOPBACK, free_port
 from deploy.local.state import State
 from tests.chaos.links import Door, Link, Network
 
@@ -41,6 +41,7 @@ def specification(directory: Path) -> ClusterSpec:
         stockds=3,
         gateways=2,
         relays=2,
+        consumers="lifecycle,compensation",
         peer_dead_after_s=PEER_DEAD_AFTER_S,
     )
     reached_at = {name: f"127.0.1.{index}" for index, name in enumerate(_servers(spec), start=1)}
@@ -52,7 +53,7 @@ def running_system(directory: Path, say: Callable[[str], None]) -> Iterator[Syst
     """Stops everything at the end, and leaves data and logs where they are."""
     spec = specification(directory)
     directory.mkdir(parents=True, exist_ok=True)
-    ports = assign_ports(spec, {}, ())
+    ports = _ports(spec)
     # The launcher keeps the ports that it finds written down: the proxies must listen before anything starts.
     state.save(State(spec, ports))
     network = Network(doors(spec, ports), lambda: _pids(directory))
@@ -67,19 +68,19 @@ def running_system(directory: Path, say: Callable[[str], None]) -> Iterator[Syst
 
 def doors(spec: ClusterSpec, ports: Mapping[str, int]) -> list[Door]:
     gateways, stockds, relays = spec.names("gateway"), spec.names("stockd"), spec.names("relay")
-    nodes = spec.names("cassandra")
+    nodes, consumers = spec.names("cassandra"), spec.names("consume")
 
     def door(server: str, port: str, own_host: str, callers: list[str]) -> Door:
         return Door(server, spec.reached_at[server], own_host, ports[port], callers)
 
     found = [
-        door("postgres", "postgres", LOOPBACK, [*gateways, *stockds, *relays]),
-        door("kafka", "kafka", LOOPBACK, relays),
-        *(door(name, name, LOOPBACK, gateways) for name in stockds),
+        door("postgres", "postgres", LOOPBACK, [*gateways, *stockds, *relays, *consumers]),
+        door("kafka", "kafka", LOOPBACK, [*relays, *consumers]),
+        *(door(name, name, LOOPBACK, [*gateways, *consumers]) for name in stockds),
         *(door(name, name, LOOPBACK, [CLIENTS]) for name in gateways),
     ]
     for name, host in zip(nodes, cassandra.hosts(spec.nodes), strict=True):
-        found.append(door(name, "cassandra", host, [*gateways, *stockds]))
+        found.append(door(name, "cassandra", host, [*gateways, *stockds, *consumers]))
         found.append(door(name, "cassandra-storage", host, [peer for peer in nodes if peer != name]))
     return found
 
@@ -88,6 +89,15 @@ def links(spec: ClusterSpec) -> list[Link]:
     """Every link there is, in a fixed order."""
     ports = dict.fromkeys([*_servers(spec), "cassandra", "cassandra-storage"], 0)
     return [Link(caller, door.server) for door in doors(spec, ports) for caller in door.callers]
+
+
+def _ports(spec: ClusterSpec) -> dict[str, int]:
+    """Not the usual ones: it takes a while until they are used, and another cluster may want them meanwhile."""
+    ports: dict[str, int] = {}
+    for listener in listeners(spec):
+        hosts = [host for name, own in listener.binders for host in {own, spec.reached_at.get(name, own)}]
+        ports[listener.key] = free_port(hosts, taken=ports.values())
+    return ports
 
 
 def _servers(spec: ClusterSpec) -> list[str]:

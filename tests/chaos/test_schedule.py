@@ -8,7 +8,7 @@ from tests.chaos.links import Link, Weather
 from tests.chaos.system import doors, links, specification
 
 SPEC = specification(Path("unused"))
-PROCESSES = [name for role in ("cassandra", "stockd", "gateway", "relay") for name in SPEC.names(role)] + [
+PROCESSES = [name for role in ("cassandra", "stockd", "gateway", "relay", "consume") for name in SPEC.names(role)] + [
     "postgres",
     "kafka",
 ]
@@ -44,4 +44,6 @@ def test_one_or_two_faults_at_a_time_and_never_two_of_one_target() -> None:
 def test_every_pair_of_parts_that_talk_has_a_link_of_its_own() -> None:
     ports = dict.fromkeys([*PROCESSES, "cassandra-storage", "cassandra"], 1)
     assert len(set(links(SPEC))) == len(links(SPEC))
-    assert {door.server for door in doors(SPEC, ports)} == {name for name in PROCESSES if not name.startswith("relay")}
+    assert {door.server for door in doors(SPEC, ports)} == {
+        name for name in PROCESSES if not name.startswith(("relay", "consume"))
+    }
