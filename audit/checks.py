@@ -6,13 +6,13 @@ one that is quiet is checked exactly.
 
 from collections.abc import Iterator, Mapping
 from collections.abc import Set as AbstractSet
-from datetime import UTC, datetime, timedelta
 from typing import NamedTuple
 from uuid import UUID
 
+from audit.expected import Expected, ExpectedOrders, changed_content, created_content
 from journal.protocol import IncarnationRow
 from sluice._gen.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderCreated, OrderValidated, StockChanged
-from sluice.counting import UNCOUNTED_CAP, drift, max_oversell
+from sluice.counting import UNCOUNTED_CAP, counted, drift, max_oversell, max_undersell
 from sluice.model import HOLDS_UNITS, Order, OrderState, StockPolicy
 from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
@@ -37,9 +37,6 @@ STATES_TOLD = {
     TOPIC_ORDER_CONFIRMED: frozenset({OrderState.CONFIRMED}),
     TOPIC_ORDER_CANCELLED: frozenset({OrderState.CANCELLED, OrderState.EXPIRED}),
 }
-
-_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
-_MILLISECOND = timedelta(milliseconds=1)
 
 
 class Finding(NamedTuple):
@@ -93,7 +90,7 @@ def check_ledger(ledger: Ledger, spends: Mapping[UUID, UnitsBySku]) -> list[Find
 
 
 def check_counts(ledger: Ledger, counts: Counts, spends: Mapping[UUID, UnitsBySku]) -> list[Finding]:
-    """I1 and I2 of a SKU with the policy `counter`: no more is oversold, and no more is uncounted, than is promised.
+    """I1, I2 and I11 of a SKU with the policy `counter`: no more is oversold, uncounted or hidden than is promised.
     `spends` are the lesser of those read before and after the counts.
     """
     findings = []
@@ -104,6 +101,11 @@ def check_counts(ledger: Ledger, counts: Counts, spends: Mapping[UUID, UnitsBySk
     bound = max_oversell(counts, restocked)
     if oversold > bound:
         findings.append(Finding("I1", sku, f"{oversold} units are sold beyond what was there; the bound is {bound}"))
+    unsold, hidden = -oversold, max_undersell(counts, restocked, sum(sold_by.values()))
+    if counted(counts) >= restocked and unsold > hidden:
+        findings.append(
+            Finding("I11", sku, f"{unsold} units are unsold while it looks sold out; the bound is {hidden}")
+        )
     uncounted = drift(counts, sold_by, sold_by)
     findings += [
         Finding("I2", sku, f"incarnation {incarnation} sold {-units} units that nobody else can see")
@@ -155,35 +157,6 @@ def check_spends(ordered: UnitsBySku, before: UnitsBySku, after: UnitsBySku) -> 
     return findings
 
 
-class _Expected:
-    """What the log must hold of one order; about 370 bytes, which is what an audit needs for each order."""
-
-    __slots__ = ("created", "found", "lines", "returned", "state", "version", "waiting")
-
-    def __init__(self, order: Order) -> None:
-        created_ms, updated_ms = _milliseconds(order.create_time), _milliseconds(order.update_time)
-        self.created = hash((order.customer_id, order.lines, created_ms))
-        self.lines = tuple(hash((sku, -quantity, 1, created_ms)) for sku, quantity in order.lines)
-        self.state = order.state
-        self.version = order.version
-        self.returned: tuple[int, ...] = ()
-        if order.state not in HOLDS_UNITS:
-            self.returned = tuple(hash((sku, quantity, order.version, updated_ms)) for sku, quantity in order.lines)
-        # Bit 0: order-created is on the log. Then a bit for each line's stock-changed, one for each further version's
-        # change of state, and one for each line's stock-changed of units that came back.
-        self.found = 0
-        self.waiting = 0  # the same bits for the outbox
-
-    def bit_of_line(self, line: int) -> int:
-        return 2 << line
-
-    def bit_of_version(self, version: int) -> int:
-        return 2 << len(self.lines) + version - 2
-
-    def bit_of_return(self, line: int) -> int:
-        return 2 << len(self.lines) + self.version - 1 + line
-
-
 class OrderEvents:
     """I3, I4, I6, I7 and the log's order, over streams: first every order, then the outbox's rows, then the log.
 
@@ -191,7 +164,7 @@ class OrderEvents:
     """
 
     def __init__(self) -> None:
-        self._expected: dict[bytes, _Expected] = {}
+        self._expected = ExpectedOrders()
         self._last_id = ""
         self._highest: dict[tuple[str, int], Position] = {}
         self._without_order: dict[str, str] = {}
@@ -210,14 +183,14 @@ class OrderEvents:
             for sku, quantity in order.lines:
                 self.units_by_sku[sku] = self.units_by_sku.get(sku, 0) + quantity
         if order.state not in (OrderState.PENDING, OrderState.REJECTED):
-            self._expected[UUID(order.order_id).bytes] = _Expected(order)
+            self._expected.add(order)
 
     def waiting(self, event: Event) -> None:
         """An event of the outbox."""
         match = self._match(event)
         if match is not None:
             expected, bit = match
-            expected.waiting |= bit
+            self._expected.waiting.add(expected.place, bit)
 
     def logged(self, event: Event, partition: int) -> None:
         """An event of the log; each partition's in order."""
@@ -230,11 +203,12 @@ class OrderEvents:
         if match is None:
             return
         expected, bit = match
-        if advances and expected.found & bit:
+        found = self._expected.found.of(expected.place)
+        if advances and found & bit:
             self._find("I4", event.event_id, f"is on the log under a second position, {_shown(event.position)}")
-        elif not advances and not expected.found & bit:
+        elif not advances and not found & bit:
             self._find("I4", event.event_id, f"stands on the log behind {_shown(highest)}, which came later")
-        expected.found |= bit
+        self._expected.found.add(expected.place, bit)
 
     def take_without_order(self) -> dict[str, str]:
         """Order id → an event of it, for events since the last call whose order was not among the orders: it must be
@@ -245,9 +219,8 @@ class OrderEvents:
 
     def findings(self) -> Iterator[Finding]:
         yield from self._findings
-        for order_id, expected in self._expected.items():
-            there = expected.found | expected.waiting
-            subject = str(UUID(bytes=order_id))
+        for subject, expected in self._expected.all():
+            there = self._expected.found.of(expected.place) | self._expected.waiting.of(expected.place)
             if not there & 1:
                 yield Finding("I4", subject, "its order-created is neither on the log nor waiting")
             for version in range(2, expected.version + 1):
@@ -260,7 +233,7 @@ class OrderEvents:
             if missing := [line for line in lines if not there & expected.bit_of_return(line)]:
                 yield Finding("I6", subject, f"no stock-changed tells that {len(missing)} of its lines came back")
 
-    def _match(self, event: Event) -> tuple[_Expected, int] | None:
+    def _match(self, event: Event) -> tuple[Expected, int] | None:
         """The order that the event tells of, and the bit of what it tells; None and a finding if it tells wrong. None
         alone if it tells what has become of the order since it was read.
         """
@@ -272,21 +245,21 @@ class OrderEvents:
             case topic:
                 return self._match_state(event, STATE_EVENTS[topic].FromString(event.value))
 
-    def _match_created(self, event: Event, created: OrderCreated) -> tuple[_Expected, int] | None:
+    def _match_created(self, event: Event, created: OrderCreated) -> tuple[Expected, int] | None:
         expected = self._expected_of(created.order_id, event)
         if expected is None:
             return None
         lines = tuple((line.sku, line.quantity) for line in created.lines)
-        if hash((created.customer_id, lines, event.time_ms)) == expected.created:
+        if created_content(created.customer_id, lines, event.time_ms) == expected.created:
             return expected, 1
         self._find("I6", created.order_id, f"event {event.event_id} does not say what the order says")
         return None
 
-    def _match_stock(self, event: Event, changed: StockChanged) -> tuple[_Expected, int] | None:
+    def _match_stock(self, event: Event, changed: StockChanged) -> tuple[Expected, int] | None:
         expected = self._expected_of(changed.order_id, event)
         if expected is None or changed.order_version > expected.version:
             return None
-        content = hash((changed.sku, changed.delta, changed.order_version, event.time_ms))
+        content = changed_content(changed.sku, changed.delta, changed.order_version, event.time_ms)
         if content in expected.lines:
             return expected, expected.bit_of_line(expected.lines.index(content))
         if content in expected.returned:
@@ -296,7 +269,7 @@ class OrderEvents:
 
     def _match_state(
         self, event: Event, moved: OrderValidated | OrderConfirmed | OrderCancelled
-    ) -> tuple[_Expected, int] | None:
+    ) -> tuple[Expected, int] | None:
         expected = self._expected_of(moved.order_id, event)
         if expected is None or moved.version > expected.version:
             return None
@@ -307,8 +280,8 @@ class OrderEvents:
             return None
         return expected, expected.bit_of_version(moved.version)
 
-    def _expected_of(self, order_id: str, event: Event) -> _Expected | None:
-        expected = self._expected.get(UUID(order_id).bytes)
+    def _expected_of(self, order_id: str, event: Event) -> Expected | None:
+        expected = self._expected.of(order_id)
         if expected is None:
             self._without_order[order_id] = event.event_id
         return expected
@@ -324,10 +297,6 @@ def check_orders_exist(events_by_order: Mapping[str, str], existing: AbstractSet
         for order_id, event_id in events_by_order.items()
         if order_id not in existing
     ]
-
-
-def _milliseconds(time: datetime) -> int:
-    return (time - _EPOCH) // _MILLISECOND
 
 
 def _shown(position: Position | None) -> str:

@@ -1,7 +1,8 @@
 """Reads journal, stock store and event log once, in the order that the checks need, and keeps little of it."""
 
 import asyncio
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from types import MappingProxyType
 from typing import NamedTuple
 from uuid import UUID
 
@@ -17,8 +18,9 @@ from audit.checks import (
     check_spends,
     held_units,
 )
+from audit.rest import Holding, IdleUnits, idle_holdings
 from journal.events import MalformedOutboxRow, decode_events
-from journal.protocol import Journal
+from journal.protocol import Backlog, IncarnationRow, Journal
 from sluice.model import StockPolicy
 from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
@@ -42,18 +44,28 @@ SKUS_PER_PAGE = 500
 LEDGERS_AT_ONCE = 16
 """Serial reads cost the store a round of consensus each; an audit must not be in the way of a sale."""
 
+RECHECKS = 3
+RECHECK_PAUSE_S = 1.0
+"""A commit, a settlement and a conditional write take milliseconds. Of a SKU that is sold and returned all the time one
+look in three may come at a bad moment; four in a row hardly ever."""
+
 LOOK_UP_ORDERS = 1_000
 """Orders that are newer than the scan, looked up together."""
 
 
 class AuditReport(NamedTuple):
-    """`held` is what servers hold and have not sold: no finding. `events` counts records on the log, repeats too."""
+    """`held` is what servers hold and have not sold: no finding while the system works, and `idle` the part of it that
+    did not move while the audit looked. `events` counts records on the log, repeats too.
+    """
 
     findings: Sequence[Finding]
     orders: int
     skus: int
     events: int
     held: Sequence[HeldUnits]
+    idle: Mapping[Holding, tuple[int, int]] = MappingProxyType({})
+    incarnations: Mapping[UUID, IncarnationRow] = MappingProxyType({})
+    backlog: Backlog = Backlog(0, 0, None)
 
     @property
     def stranded(self) -> Sequence[HeldUnits]:
@@ -90,7 +102,64 @@ async def run_audit(journal: Journal, store: StockStore, log: EventLog) -> Audit
     held = [units for ledger in ledgers for units in held_units(ledger, after, incarnations)]
     findings += check_spends(events.units_by_sku, _by_sku(before), _by_sku(after))
     findings += await _follow_orders(events, journal, log)
-    return AuditReport(findings, events.orders, len(ledgers), events.events, held)
+    idle = idle_holdings(ledgers, before, after)
+    backlog = await journal.backlog()
+    return AuditReport(findings, events.orders, len(ledgers), events.events, held, idle, incarnations, backlog)
+
+
+async def run_confirmed_audit(
+    journal: Journal, store: StockStore, log: EventLog, *, pause_s: float = RECHECK_PAUSE_S
+) -> AuditReport:
+    """As `run_audit`, and looks again at what it finds: the rows are read at different moments, and what happened
+    between two of them may look wrong once. What is wrong stays wrong.
+    """
+    report = await run_audit(journal, store, log)
+    for _ in range(RECHECKS):
+        if not report.findings:
+            break
+        await asyncio.sleep(pause_s)
+        again = await run_audit(journal, store, log)
+        found = {(finding.invariant, finding.subject) for finding in report.findings}
+        kept = [finding for finding in again.findings if (finding.invariant, finding.subject) in found]
+        report = again._replace(findings=kept)
+    return report
+
+
+class Look(NamedTuple):
+    """One look of `watch`. `new` were not found by the look before, `gone` are not found any more."""
+
+    report: AuditReport
+    new: Sequence[Finding]
+    gone: Sequence[Finding]
+
+
+async def watch(
+    journal: Journal,
+    store: StockStore,
+    log: EventLog,
+    *,
+    interval_s: float,
+    monotonic: Callable[[], float],
+    pause_s: float = RECHECK_PAUSE_S,
+) -> AsyncIterator[Look]:
+    """Looks for ever. Finds besides, over several looks, units that lie idle while buyers hear "sold out" (I11).
+
+    Raises what `run_audit` raises.
+    """
+    idle = IdleUnits()
+    before: dict[tuple[str, str], Finding] = {}
+    while True:
+        report = await run_confirmed_audit(journal, store, log, pause_s=pause_s)
+        lying = idle.look(report.idle, report.incarnations, monotonic())
+        report = report._replace(findings=[*report.findings, *lying])
+        now = {(finding.invariant, finding.subject): finding for finding in report.findings}
+        yield Look(
+            report,
+            [finding for key, finding in now.items() if key not in before],
+            [finding for key, finding in before.items() if key not in now],
+        )
+        before = now
+        await asyncio.sleep(interval_s)
 
 
 async def _follow_orders(events: OrderEvents, journal: Journal, log: EventLog) -> list[Finding]:

@@ -1,12 +1,10 @@
 """The other ceiling: the bare journal function, called in loops with the rows that a gateway would send it.
 
-`python -m bench.journal_loop SETTINGS`; see `JournalLoop`. Rows and events are put together before the clock starts.
+See `JournalLoop` for its settings. Rows and events are put together before the clock starts.
 """
 
 import asyncio
 import gc
-import json
-import sys
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -17,7 +15,7 @@ from uuid import UUID, uuid4
 import uvloop
 
 from bench.orders import OrderSource
-from bench.workers import say_ready, say_result
+from bench.workers import read_settings, say_ready, say_result
 from commands.process import GC_THRESHOLDS
 from journal.events import encode_order_events
 from journal.postgres import PostgresJournal
@@ -95,4 +93,4 @@ async def _commit_all(journal: Journal, batches: Iterator[Batch], loops: int) ->
 
 if __name__ == "__main__":
     gc.set_threshold(*GC_THRESHOLDS)
-    uvloop.run(drive(JournalLoop(**json.loads(sys.argv[1]))))
+    uvloop.run(drive(JournalLoop(**read_settings())))

@@ -1,12 +1,10 @@
 """The load generator, a process of its own: closed loops of unary calls, or batches on one stream.
 
-`python -m bench.load SETTINGS`; see `UnaryLoad`, `StreamLoad` and `BurstLoad` for what SETTINGS may say.
+See `UnaryLoad`, `StreamLoad` and `BurstLoad` for what the settings may say.
 """
 
 import asyncio
 import gc
-import json
-import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Iterator
@@ -18,7 +16,7 @@ import uvloop
 
 from bench.figures import percentile
 from bench.orders import OrderSource
-from bench.workers import say_ready, say_result
+from bench.workers import read_settings, say_ready, say_result
 from commands.process import GC_THRESHOLDS
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.rpc.channel import open_channel
@@ -202,7 +200,7 @@ DRIVERS: dict[str, tuple[Any, Any]] = {
 
 
 def main() -> None:
-    settings = json.loads(sys.argv[1])
+    settings = read_settings()
     kind, drive = DRIVERS[settings.pop("kind")]
     gc.set_threshold(*GC_THRESHOLDS)
     uvloop.run(drive(kind(**settings)))

@@ -13,6 +13,16 @@ from sluice.model import Line, NewOrder
 
 CUSTOMERS = 1_000
 
+UNITS = 1_000_000_000
+"""Of every SKU: nothing sells out, so every order must be accepted."""
+
+HOT_SKUS = ["hot-0000"]
+EXACT_SKUS = ["exact-0000"]
+"""As hot as the other, under the policy that takes nothing ahead."""
+
+MANY_SKUS = [f"many-{number:05}" for number in range(10_000)]
+SOME_SKUS = MANY_SKUS[:1_000]
+
 _PLACEHOLDER = "00000000-0000-0000-0000-000000000000"
 
 

@@ -13,16 +13,16 @@ from bench import profile, systems
 from bench.load import ACCEPTED
 from bench.machine import describe_machine, describe_servers
 from bench.measure import cpu_by_thread, read_clock, used_between, watch_memory
+from bench.orders import EXACT_SKUS, HOT_SKUS, MANY_SKUS, SOME_SKUS
 from bench.systems import System
 from bench.workers import Worker, worker
 from gateway.outcomes import Reason
 
-FORMAT = 1
+FORMAT = 2
 
 BATCH = 500
 STREAM_IN_FLIGHT = 8
-HOT_SKUS = ["hot-0000"]
-MANY_SKUS = [f"many-{number:04}" for number in range(1_000)]
+PEERS = ("lwt_per_order", "counter_per_order")
 
 EXPECTED_REFUSALS = frozenset({Reason.OVERLOADED.value})
 """There are units for everybody and every id is new: any other refusal is a fault."""
@@ -34,7 +34,7 @@ SOAK_BURST_MESSAGES = 20
 SOAK_BURST_INTERVAL_S = 4.0
 SOAK_IN_FLIGHT = 64
 SOAK_RSS_INTERVAL_S = 1.0
-SOAK_SKUS = HOT_SKUS + MANY_SKUS[:15]
+SOAK_SKUS = HOT_SKUS + SOME_SKUS[:15]
 
 REFERENCE_IN_FLIGHT = 128
 """Concurrency at which the unary profile and the CPU table are taken."""
@@ -47,10 +47,7 @@ Say = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Plan:
-    """How long and how often. `seconds` for unary runs, `messages` of BATCH orders for stream runs.
-
-    Orders over MANY_SKUS cost the ledger a write for each SKU and message, so those runs have fewer messages.
-    """
+    """How long and how often. `seconds` for unary runs, `messages` of BATCH orders for stream runs."""
 
     repetitions: int
     concurrencies: tuple[int, ...]
@@ -58,7 +55,6 @@ class Plan:
     seconds: float
     warm_messages: int
     messages: int
-    many_messages: int
     soak_minutes: float
 
     @property
@@ -74,7 +70,6 @@ FULL = Plan(
     seconds=4.0,
     warm_messages=40,
     messages=240,
-    many_messages=40,
     soak_minutes=5.0,
 )
 
@@ -85,7 +80,6 @@ QUICK = Plan(
     seconds=1.0,
     warm_messages=8,
     messages=40,
-    many_messages=16,
     soak_minutes=0.05,
 )
 
@@ -108,8 +102,9 @@ def run(plan: Plan, directory: Path, document: dict[str, Any], say: Say) -> None
     ):
         document["servers"] = describe_servers(directory / "cluster", ends.postgres)
         for system in (embedded, cluster):
-            say(f"{system.name}: creating {len(MANY_SKUS) + 1} SKUs")
+            say(f"{system.name}: creating {len(MANY_SKUS) + 2} SKUs")
             systems.create_skus(system.endpoint, HOT_SKUS + MANY_SKUS)
+            systems.create_skus(system.endpoint, EXACT_SKUS, "STOCK_POLICY_EXACT")
         targets = {
             "postgresql": systems.make_bench_database(ends.postgres),
             "sqlite": str(directory / "bench-journal.db"),
@@ -118,16 +113,22 @@ def run(plan: Plan, directory: Path, document: dict[str, Any], say: Say) -> None
         for repetition in range(plan.repetitions):
             for in_flight in plan.concurrencies:
                 for system in (noop, embedded, cluster):
-                    bench.unary(system, in_flight, repetition)
+                    bench.unary(system, "hot", HOT_SKUS, in_flight, repetition)
+                bench.unary(cluster, "exact", EXACT_SKUS, in_flight, repetition)
+                for name in PEERS:
+                    with systems.peer(name, directory, ends) as peer:
+                        bench.unary(peer, "hot", HOT_SKUS, in_flight, repetition)
             for loops in JOURNAL_LOOPS["postgresql"]:
                 bench.journal("postgresql", loops, repetition)
             bench.stream(cluster, "accept", HOT_SKUS, repetition, standing_still=RELAYS)
             bench.stream(cluster, "hot", HOT_SKUS, repetition)
+            bench.stream(cluster, "exact", EXACT_SKUS, repetition)
+            bench.stream(cluster, "some", SOME_SKUS, repetition)
             bench.stream(cluster, "many", MANY_SKUS, repetition)
             for loops in JOURNAL_LOOPS["sqlite"]:
                 bench.journal("sqlite", loops, repetition)
             bench.stream(embedded, "hot", HOT_SKUS, repetition)
-            bench.stream(embedded, "many", MANY_SKUS, repetition)
+            bench.stream(embedded, "some", SOME_SKUS, repetition)
         document["profiles"] = _profiles(plan, embedded, cluster, directory, say)
         if plan.soak_minutes:
             document["soak"] = _soak(plan, cluster, say)
@@ -148,10 +149,11 @@ class Bench:
         self._targets = targets
         self._say = say
 
-    def unary(self, system: System, in_flight: int, repetition: int) -> None:
-        with worker("bench.load", unary_settings(self._plan, system, in_flight)) as load:
-            result = measured(load, system.pids, system.python, system.drain)
-        self._note("unary", system.name, f"{in_flight} in flight", repetition, result | {"in_flight": in_flight})
+    def unary(self, system: System, load_name: str, skus: Sequence[str], in_flight: int, repetition: int) -> None:
+        with worker("bench.load", unary_settings(self._plan, system, skus, in_flight)) as load:
+            result = measured(load, system)
+        note = {"in_flight": in_flight, "load": load_name}
+        self._note("unary", system.name, f"{load_name}, {in_flight} in flight", repetition, result | note)
 
     def stream(
         self,
@@ -161,9 +163,8 @@ class Bench:
         repetition: int,
         standing_still: Sequence[str] = (),
     ) -> None:
-        messages = self._plan.messages if len(skus) == 1 else self._plan.many_messages
-        with worker("bench.load", stream_settings(self._plan, system, skus, messages)) as load:
-            result = measured(load, system.pids, system.python, system.drain, standing_still)
+        with worker("bench.load", stream_settings(self._plan, system, skus, self._plan.messages)) as load:
+            result = measured(load, system, standing_still)
         self._note("stream", system.name, load_name, repetition, result | {"load": load_name})
 
     def journal(self, kind: str, loops: int, repetition: int) -> None:
@@ -177,7 +178,7 @@ class Bench:
         }
         pids = {"postgres": self._postgres_pid} if kind == "postgresql" else {}
         with worker("bench.journal_loop", settings) as loop:
-            result = measured(loop, pids, [], lambda: None)
+            result = measured(loop, systems.nothing_but(kind, pids))
         self._note("journal", kind, f"{loops} loops", repetition, result | {"loops": loops})
 
     def _note(self, kind: str, system: str, label: str, repetition: int, result: dict[str, Any]) -> None:
@@ -189,11 +190,11 @@ class Bench:
         )
 
 
-def unary_settings(plan: Plan, system: System, in_flight: int) -> dict[str, Any]:
+def unary_settings(plan: Plan, system: System, skus: Sequence[str], in_flight: int) -> dict[str, Any]:
     return {
         "kind": "unary",
         "endpoint": system.endpoint,
-        "skus": HOT_SKUS,
+        "skus": list(skus),
         "in_flight": in_flight,
         "warm_s": plan.warm_s,
         "seconds": plan.seconds,
@@ -212,19 +213,16 @@ def stream_settings(plan: Plan, system: System, skus: Sequence[str], messages: i
     }
 
 
-def measured(
-    load: Worker,
-    pids: Mapping[str, int],
-    python: Sequence[str],
-    drain: Callable[[], None],
-    standing_still: Sequence[str] = (),
-) -> dict[str, Any]:
-    """One run of a worker with what it cost: CPU by process until all its events are published, memory at most.
+def measured(load: Worker, system: System, standing_still: Sequence[str] = ()) -> dict[str, Any]:
+    """One run of a worker with what it cost: CPU by process until all its events are published, memory at most, and
+    conditional writes to the ledger.
 
     It begins when nothing of the warm-up is left to be published. Processes of `standing_still` are stopped meanwhile.
     """
+    pids, python, drain = system.pids, system.python, system.drain
     load.wait_until_warm()
     drain()
+    writes_before = systems.conditional_writes(system)
     watched = {name: pids[name] for name in python} | {"client": load.pid}
     clocked = dict(pids) | {"client": load.pid}
     threads_before = {name: cpu_by_thread(pids[name]) for name in python}
@@ -240,6 +238,7 @@ def measured(
         "cpu_s": used_between(before, drained),
         "cpu_until_answered_s": used_between(before, answered),
         "threads_s": {name: _less(cpu_by_thread(pids[name]), threads_before[name]) for name in python},
+        "conditional_writes": systems.conditional_writes(system) - writes_before,
         "drain_s": drained.wall_s - answered.wall_s,
         "highest_rss_mib": memory.highest_mib(),
     }
@@ -272,7 +271,7 @@ def unexpected(document: Mapping[str, Any]) -> list[str]:
 def _profiles(plan: Plan, embedded: System, cluster: System, directory: Path, say: Say) -> list[dict[str, Any]]:
     """Runs of their own: being sampled slows a process down, so their rates are not used."""
     loads: dict[str, Callable[[System], dict[str, Any]]] = {
-        "unary": lambda system: unary_settings(plan, system, plan.unary_reference),
+        "unary": lambda system: unary_settings(plan, system, HOT_SKUS, plan.unary_reference),
         "stream": lambda system: stream_settings(plan, system, HOT_SKUS, plan.messages),
     }
     profiles = []
@@ -314,7 +313,7 @@ def _soak(plan: Plan, system: System, say: Say) -> dict[str, Any]:
     """Unary calls all the time and bursts of full batches on top, with the memory of every Python process."""
     seconds = plan.soak_minutes * 60
     say(f"soak     {system.name}: {plan.soak_minutes:g} minutes")
-    unary = unary_settings(plan, system, SOAK_IN_FLIGHT) | {"seconds": seconds}
+    unary = unary_settings(plan, system, HOT_SKUS, SOAK_IN_FLIGHT) | {"seconds": seconds}
     bursts = {
         "kind": "bursts",
         "endpoint": system.endpoint,

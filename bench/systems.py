@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
 from typing import Any
+from urllib.request import urlopen
 
 import asyncpg
 import grpc
+from prometheus_client.parser import text_string_to_metric_families
 
 from audit.running import AuditReport, run_audit
+from bench.orders import UNITS
 from commands.audit import cluster_parts, embedded_parts
 from deploy.local import cluster, postgres, services
 from deploy.local.layout import ClusterSpec, Endpoints, address
@@ -24,10 +27,9 @@ from deploy.local.services import stock_store
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.rpc.channel import CHANNEL_OPTIONS
 
-UNITS = 1_000_000_000
-"""Of every SKU: nothing sells out, so every order must be accepted."""
-
 CREATE_TIMEOUT_S = 30.0
+
+METRICS_TIMEOUT_S = 5.0
 
 DRAIN_LIMIT_S = 600.0
 """For the relay to publish what a run left behind."""
@@ -44,7 +46,9 @@ class ForeignServer(Exception):
 
 @dataclass(frozen=True)
 class System:
-    """`pids` by name; those in `python` are processes of ours. `audit` reads everything that was sold here."""
+    """`pids` by name; those in `python` are processes of ours. `audit` reads everything that was sold here. `metrics`
+    holds where each stock server shows them.
+    """
 
     name: str
     endpoint: str
@@ -52,6 +56,7 @@ class System:
     python: Sequence[str]
     audit: Callable[[], AuditReport]
     drain: Callable[[], None]
+    metrics: Sequence[str] = ()
 
 
 @contextmanager
@@ -101,6 +106,7 @@ def whole_cluster(directory: Path, say: Callable[[str], None]) -> Iterator[tuple
             [process.name for process in processes if process.role in ("gateway", "stockd", "relay")],
             lambda: asyncio.run(_audit_cluster(ends)),
             lambda: asyncio.run(_until_published(ends.postgres)),
+            [process.metrics for process in processes if process.role == "stockd" and process.metrics],
         )
         yield system, ends
     finally:
@@ -121,8 +127,32 @@ def check_holder(name: str, pid: int, endpoint: str | None) -> None:
         raise ForeignServer(f"{name} is process {pid}, but port {port} is held by {found or 'nobody we can see'}")
 
 
-def create_skus(endpoint: str, skus: Sequence[str]) -> None:
-    """With UNITS each, under the policy that a plain `CreateSku` gives."""
+@contextmanager
+def peer(name: str, directory: Path, ends: Endpoints) -> Iterator[System]:
+    """One of `bench.peers`, on the cluster's Cassandra. Its cost there is nobody's but its own while it runs alone."""
+    port = free_port()
+    command = _module(name, directory, port, f"bench.peers.{name}", address(port), ends.cassandra)
+    with _running(Process(command, partial(_accepts, port))) as pid:
+        yield System(name, address(port), {name: pid}, [name], _nothing_to_audit, _nothing_to_drain)
+
+
+def nothing_but(name: str, pids: Mapping[str, int]) -> System:
+    """Servers that a worker uses by itself."""
+    return System(name, "", pids, [], _nothing_to_audit, _nothing_to_drain)
+
+
+def conditional_writes(system: System) -> int:
+    """That the stock servers have made so far."""
+    total = 0.0
+    for url in system.metrics:
+        with urlopen(url, timeout=METRICS_TIMEOUT_S) as page:
+            for family in text_string_to_metric_families(page.read().decode()):
+                total += sum(sample.value for sample in family.samples if sample.name == "sluice_stockd_takes_total")
+    return int(total)
+
+
+def create_skus(endpoint: str, skus: Sequence[str], policy: str = "STOCK_POLICY_UNSPECIFIED") -> None:
+    """With UNITS each."""
     with grpc.insecure_channel(endpoint, options=CHANNEL_OPTIONS) as channel:
         create: Any = channel.unary_unary(
             "/sluice.stock.v1.StockService/CreateSku",
@@ -130,7 +160,7 @@ def create_skus(endpoint: str, skus: Sequence[str]) -> None:
             response_deserializer=stock_pb2.CreateSkuResponse.FromString,
         )
         for sku in skus:
-            create(stock_pb2.CreateSkuRequest(sku=sku, units=UNITS), timeout=CREATE_TIMEOUT_S)
+            create(stock_pb2.CreateSkuRequest(sku=sku, units=UNITS, policy=policy), timeout=CREATE_TIMEOUT_S)
 
 
 def make_bench_database(cluster_url: str) -> str:

@@ -1,6 +1,7 @@
 """Work in processes of its own that must start at a moment that the measurement chooses.
 
-A worker prints one line when it is warm, waits for a line on its standard input, works, and prints its result.
+A worker reads its settings, one line of JSON on its standard input, prints one line when it is warm, waits for another
+line, works, and prints its result.
 """
 
 import json
@@ -52,18 +53,24 @@ class Worker:
 
 @contextmanager
 def worker(module: str, settings: dict[str, Any]) -> Iterator[Worker]:
-    """`python -m module SETTINGS`; whatever is left of it at the end is killed."""
-    process = subprocess.Popen(
-        [sys.executable, "-m", module, json.dumps(settings)], stdin=subprocess.PIPE, stdout=subprocess.PIPE
-    )
+    """`python -m module`; whatever is left of it at the end is killed."""
+    process = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin
     try:
+        process.stdin.write(json.dumps(settings).encode() + b"\n")
+        process.stdin.flush()
         yield Worker(process)
         process.stdin.close()
         process.wait(_END_LIMIT_S)
     finally:
         process.kill()
         process.wait()
+
+
+def read_settings() -> dict[str, Any]:
+    """The working side."""
+    settings: dict[str, Any] = json.loads(sys.stdin.buffer.readline())
+    return settings
 
 
 def say_ready() -> None:

@@ -2,8 +2,10 @@
 
 import asyncio
 import json
+import time
 from collections.abc import AsyncIterator, Sequence
 from contextlib import AbstractAsyncContextManager, asynccontextmanager
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Annotated, Any, NamedTuple
 
@@ -11,8 +13,11 @@ import typer
 from rich.console import Console
 from rich.table import Table
 
-from audit.checks import HeldUnits
-from audit.running import AuditReport, run_audit
+from audit.checks import Finding, HeldUnits
+from audit.rest import check_at_rest
+from audit.rows import rows_of
+from audit.running import AuditReport, Look, run_confirmed_audit
+from audit.running import watch as watching
 from commands.data_dir import DATABASE_FILE
 from commands.options import load
 from journal.embedded_log import EmbeddedLog
@@ -67,9 +72,18 @@ def audit(
     stock_store: Annotated[str | None, typer.Option(help="cassandra or redis; SLUICE_STOCK_STORE")] = None,
     redis_url: Annotated[str | None, typer.Option(help="the cluster's Redis; SLUICE_REDIS_URL")] = None,
     kafka: Annotated[str, typer.Option(envvar="SLUICE_KAFKA", help="the cluster's Kafka")] = "127.0.0.1:9092",
-    as_json: Annotated[bool, typer.Option("--json", help="one JSON object")] = False,
+    at_rest: Annotated[
+        bool,
+        typer.Option("--at-rest", help="nothing should be going on: units in escrow and waiting events are findings"),
+    ] = False,
+    watch: Annotated[
+        float | None, typer.Option(min=0.1, metavar="SECONDS", help="look again and again, and say what has changed")
+    ] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="one JSON object, with --watch one a line")] = False,
 ) -> None:
-    """Checks that nothing is oversold, lost or invented: invariants I1 to I4 and I6, naming what is wrong."""
+    """Checks that nothing is oversold, lost or invented (I1 to I4, I6, I7), naming what is wrong and where to look.
+    What it finds it looks at again before it says so: the system may be running.
+    """
     if journal_url is None:
         parts = embedded_parts(data_dir)
     else:
@@ -77,7 +91,9 @@ def audit(
         given = {option: value for option, value in options.items() if value is not None}
         parts = cluster_parts(journal_url, load(StockStoreSettings, given), kafka)
     try:
-        report = asyncio.run(_run(parts))
+        if watch is not None:
+            asyncio.run(_watch(parts, watch, at_rest=at_rest, as_json=as_json))
+        report = asyncio.run(_run(parts, at_rest=at_rest))
     except CANNOT_LOOK as error:
         typer.echo(
             json.dumps({"audit": None, "error": str(error)}) if as_json else f"cannot audit: {error}", err=not as_json
@@ -91,9 +107,27 @@ def audit(
         raise typer.Exit(EXIT_FINDINGS)
 
 
-async def _run(parts: AbstractAsyncContextManager[Parts]) -> AuditReport:
+async def _run(parts: AbstractAsyncContextManager[Parts], *, at_rest: bool) -> AuditReport:
     async with parts as opened:
-        return await run_audit(opened.journal, opened.store, opened.log)
+        report = await run_confirmed_audit(opened.journal, opened.store, opened.log)
+        return _resting(report) if at_rest else report
+
+
+async def _watch(parts: AbstractAsyncContextManager[Parts], interval_s: float, *, at_rest: bool, as_json: bool) -> None:
+    """For ever, or until Ctrl-C."""
+    async with parts as opened:
+        async for look in watching(
+            opened.journal, opened.store, opened.log, interval_s=interval_s, monotonic=time.monotonic
+        ):
+            report = _resting(look.report) if at_rest else look.report
+            if as_json:
+                typer.echo(json.dumps(as_object(report) | {"new": _found(look.new), "gone": _found(look.gone)}))
+            else:
+                _print_look(look._replace(report=report))
+
+
+def _resting(report: AuditReport) -> AuditReport:
+    return report._replace(findings=[*report.findings, *check_at_rest(report.held, report.backlog)])
 
 
 @asynccontextmanager
@@ -128,13 +162,17 @@ async def cluster_parts(journal_url: str, stock: StockStoreSettings, kafka: str)
 def as_object(report: AuditReport) -> dict[str, Any]:
     """What `--json` prints."""
     return {
-        "audit": [finding._asdict() for finding in report.findings] or "ok",
+        "audit": _found(report.findings) or "ok",
         "orders": report.orders,
         "skus": report.skus,
         "events": report.events,
         "stranded": _held(report.stranded),
         "in_escrow": _held([units for units in report.held if not units.stranded]),
     }
+
+
+def _found(findings: Sequence[Finding]) -> list[dict[str, Any]]:
+    return [finding._asdict() | {"rows": list(rows_of(finding))} for finding in findings]
 
 
 def _held(held: Sequence[HeldUnits]) -> list[dict[str, Any]]:
@@ -144,12 +182,28 @@ def _held(held: Sequence[HeldUnits]) -> list[dict[str, Any]]:
     ]
 
 
+def _print_look(look: Look) -> None:
+    report = look.report
+    held, stranded = (sum(each.units for each in units) for units in (report.held, report.stranded))
+    typer.echo(
+        f"{datetime.now(UTC):%H:%M:%S} {len(report.findings)} findings, {report.orders} orders, {report.skus} SKUs,"
+        f" {report.events} events, {report.backlog.rows} rows wait,"
+        f" {held} units held, {stranded} of them stranded"
+    )
+    for finding in look.new:
+        typer.echo(f"  NEW  {finding.invariant} {finding.subject}: {finding.message}")
+        for row in rows_of(finding):
+            typer.echo(f"       {row}")
+    for finding in look.gone:
+        typer.echo(f"  gone {finding.invariant} {finding.subject}: {finding.message}")
+
+
 def _print(report: AuditReport) -> None:
     console = Console()
     if report.findings:
-        table = Table("invariant", "subject", "what is wrong")
+        table = Table("invariant", "subject", "what is wrong", "rows to look at")
         for finding in report.findings:
-            table.add_row(*finding)
+            table.add_row(*finding, "\n".join(rows_of(finding)))
         console.print(table)
     verdict = f"{len(report.findings)} findings" if report.findings else "ok"
     console.print(f"audit: {verdict} ({report.orders} orders, {report.skus} SKUs, {report.events} events)")

@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from commands.own_consumer_names import chosen_consumers
 from deploy.local import cluster, state
 from deploy.local.jvm import ResolveError
 from deploy.local.layout import DEFAULT_DIRECTORY, ClusterSpec
@@ -37,6 +38,9 @@ def up(
     stockd: Annotated[int | None, typer.Option(min=0, help="Stock servers. [default: 2]")] = None,
     gateways: Annotated[int | None, typer.Option(min=0, help="Gateways. [default: 1]")] = None,
     relays: Annotated[int | None, typer.Option(min=0, help="Relays; one is active. [default: 1]")] = None,
+    consumers: Annotated[
+        str | None, typer.Option(help="Of lifecycle and compensation, comma separated. [default: compensation]")
+    ] = None,
     log_level: Annotated[str | None, typer.Option(help="Log level of Sluice's processes. [default: info]")] = None,
     data_dir: DataDirectory = DEFAULT_DIRECTORY,
 ) -> None:
@@ -51,6 +55,7 @@ def up(
             stockds=before.stockds if stockd is None else stockd,
             gateways=before.gateways if gateways is None else gateways,
             relays=before.relays if relays is None else relays,
+            consumers=before.consumers if consumers is None else ",".join(chosen_consumers(consumers)),
             log_level=log_level or before.log_level,
         )
     except state.StateError as failure:

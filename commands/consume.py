@@ -4,18 +4,28 @@ import asyncio
 import importlib
 import inspect
 import sys
-from collections.abc import Sequence
-from functools import partial
+from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
+from typing import Any
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from commands import process
 from commands.front import measure_loop_lag
-from consumers.runtime.consuming import Consumer, consume_kafka
+from commands.own_consumer_names import OWN_CONSUMERS
+from commands.own_consumers import OwnParts, own_parts
+from consumers.runtime.consuming import consume_kafka
+from consumers.runtime.handling import Consumer
 from consumers.runtime.meters import Meters
-from sluice.settings import ConsumeSettings
+from gateway.keeper_rpc import RpcKeeper
+from gateway.keepers import Keepers
+from journal.postgres import PostgresJournal
+from journal.postgres_tallies import PostgresTallies
+from sluice.settings import ConsumeSettings, parse_members
 from sluice.telemetry import metrics
+from stockd.stores.chosen import open_store
 
 _log = structlog.get_logger(__name__)
 
@@ -29,27 +39,59 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
     registry = metrics.new_registry()
     port = metrics.serve(registry, settings.metrics_listen)
     meters = Meters(registry)
-    consumers = [own_consumer(name, settings) for name in names]
-    _log.info("serving", metrics_port=port, consumers=[consumer.name for consumer in consumers])
-    consuming = [
-        partial(
-            consume_kafka,
-            consumer,
-            settings.kafka,
-            meters,
-            stop,
-            lanes=settings.lanes,
-            protocol=settings.group_protocol,
-            replication_factor=settings.topic_replication_factor,
-            drain_limit_s=settings.drain_limit_s,
-        )
-        for consumer in consumers
-    ]
-    lag = asyncio.create_task(measure_loop_lag(registry))
+    async with AsyncExitStack() as opened:
+        background: list[Coroutine[Any, Any, None]] = [measure_loop_lag(registry)]
+        consumers = [own_consumer(name, settings) for name in names if name not in OWN_CONSUMERS]
+        if built_in := [name for name in names if name in OWN_CONSUMERS]:
+            parts, watch_owners = await opened.enter_async_context(_parts(settings, registry, stop))
+            background += [parts.keep_repairing(), watch_owners()]
+            consumers += [parts.consumers[name] for name in built_in]
+        _log.info("serving", metrics_port=port, consumers=[consumer.name for consumer in consumers])
+        consuming = [
+            asyncio.create_task(
+                consume_kafka(
+                    consumer,
+                    settings.kafka,
+                    meters,
+                    stop,
+                    lanes=settings.lanes,
+                    protocol=settings.group_protocol,
+                    replication_factor=settings.topic_replication_factor,
+                    drain_limit_s=settings.drain_limit_s,
+                )
+            )
+            for consumer in consumers
+        ]
+        helping = [asyncio.create_task(each) for each in background]
+        try:
+            await _until_all_end(consuming, stop)
+        finally:
+            for task in helping:
+                task.cancel()
+            await asyncio.gather(*helping, return_exceptions=True)
+
+
+@asynccontextmanager
+async def _parts(
+    settings: ConsumeSettings, registry: CollectorRegistry, stop: asyncio.Event
+) -> AsyncIterator[tuple[OwnParts, Callable[[], Coroutine[Any, Any, None]]]]:
+    url = settings.journal_url.get_secret_value()
+    journal = await process.open_patiently(
+        "journal", stop, lambda: PostgresJournal.open(url, connections=1, timeout_s=settings.journal_timeout_s)
+    )
+    store = await process.open_patiently("stock store", stop, lambda: open_store(settings))
+    tallies = PostgresTallies(url, timeout_s=settings.journal_timeout_s)
+    keepers = {name: RpcKeeper(address) for name, address in parse_members(settings.stockd).items()}
+    links = Keepers(keepers)
     try:
-        await _until_all_end([asyncio.create_task(each()) for each in consuming], stop)
+        yield own_parts(settings, registry, journal, tallies, store, links), links.watch
     finally:
-        lag.cancel()
+        links.close()
+        for keeper in keepers.values():
+            await keeper.close()
+        await tallies.close()
+        await store.close()
+        await journal.close()
 
 
 async def _until_all_end(tasks: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:

@@ -9,8 +9,15 @@ from uuid import uuid4
 from commands import process
 from commands.data_dir import DATABASE_FILE
 from commands.front import serve_front, utc_now
+from commands.own_consumer_names import chosen_consumers
+from commands.own_consumers import own_parts
 from commands.stockd import MAX_WAITING_ORDERS, keep_rolling_up
+from consumers.runtime.embedded import consume_embedded
+from consumers.runtime.meters import Meters
+from gateway.keepers import Keepers
 from journal.sqlite import SqliteJournal
+from journal.sqlite_consumers import SqliteConsumers
+from journal.sqlite_tallies import SqliteTallies
 from sluice.errors import Unreachable
 from sluice.settings import EmbeddedSettings
 from sluice.sqlite_file import AlreadyServed, SqliteFile
@@ -60,6 +67,20 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
         owners=1,
         metrics=stockd_metrics,
     )
+    links = Keepers({STOCKD_NAME: engine})
+    own = own_parts(settings, registry, journal, SqliteTallies(file), store, links)
+    meters = Meters(registry)
+    consuming = [
+        partial(
+            consume_embedded,
+            own.consumers[name],
+            journal,
+            SqliteConsumers(file),
+            meters,
+            drain_limit_s=settings.drain_limit_s,
+        )
+        for name in chosen_consumers(settings.consumers)
+    ]
     try:
         await serve_front(
             listen=settings.listen,
@@ -77,10 +98,14 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
                 engine.run,
                 partial(keep_reclaiming, journal, store, stockd_metrics),
                 partial(keep_rolling_up, incarnation, journal),
+                links.watch,
+                own.keep_repairing,
+                *consuming,
             ),
         )
         await engine.drain(settings.drain_limit_s)
     finally:
+        links.close()
         with contextlib.suppress(Unreachable):
             await journal.roll_up(incarnation)
         await file.close()

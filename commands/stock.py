@@ -6,7 +6,7 @@ from uuid import uuid4
 
 import typer
 
-from commands import stock_reclaim
+from commands import stock_compensate, stock_reclaim
 from commands.calling import DEFAULT_ENDPOINT, AsJson, Endpoint, call, show, show_rows
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.seams.stock_store import Consistency
@@ -25,6 +25,7 @@ class Policy(Enum):
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
 app.command()(stock_reclaim.reclaim)
+app.command(name="compensate")(stock_compensate.compensate_command)
 
 
 @app.command()

@@ -41,10 +41,12 @@ def open_sellers(counts: Counts) -> set[UUID]:
 
 def max_oversell(counts: Counts, restocked: int, cap: int = UNCOUNTED_CAP) -> int:
     """At most so many units are sold beyond what exists, now and as long as no further incarnation starts to sell."""
-    by_incarnation = counted_by(counts)
-    # Whoever saw the newest counts sells no more than is left; each of the others may have up to its cap uncounted.
-    others = min(len(open_sellers(counts)), len(by_incarnation) - 1)
-    return max(0, sum(by_incarnation.values()) - restocked) + max(0, others) * min(cap, restocked)
+    sellers = open_sellers(counts)
+    uncounted = min(cap, restocked)
+    if len(sellers) == len(counted_by(counts)):
+        # Of all that ever sold it, whoever saw the newest counts sells no more than is left.
+        return max(0, len(sellers) - 1) * uncounted
+    return max(0, counted(counts) - restocked) + len(sellers) * uncounted
 
 
 def max_undersell(counts: Counts, restocked: int, sold: int, cap: int = UNCOUNTED_CAP) -> int:

@@ -161,7 +161,30 @@ class RelaySettings(JournalSettings):
         return value
 
 
-class ConsumeSettings(JournalSettings, StockStoreSettings):
+class ConsumerSettings(CommonSettings):
+    """How Sluice's own consumers decide."""
+
+    oversold_first: Literal["newest-first", "smallest-first"] = Field(
+        "newest-first",
+        description="compensation: which orders of a SKU with the policy counter are cancelled first when more was "
+        "sold than there is; smallest: fewest units",
+    )
+    lifecycle_share: float = Field(
+        0.2, gt=0, le=1, description="lifecycle: of the time it works at most; the rest is left to placing orders"
+    )
+    check_blocked_customers: str = Field(
+        "", description="lifecycle: orders of these customers are cancelled; comma separated, empty: no such check"
+    )
+    check_max_order_age_s: float = Field(
+        0, ge=0, description="lifecycle: orders that come to be checked later than this are cancelled; 0: no such check"
+    )
+    check_max_order_units: int = Field(
+        0, ge=0, description="lifecycle: orders of more units are cancelled; 0: no such check"
+    )
+
+
+class ConsumeSettings(JournalSettings, StockStoreSettings, ConsumerSettings):
+    stockd: str = Field("stockd-0=127.0.0.1:7100", description="stock servers: name=host:port, comma separated")
     kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port, comma separated")
     topic_replication_factor: int = Field(1, ge=1, le=9, description="copies of each partition of a topic made")
     lanes: int = Field(
@@ -180,10 +203,19 @@ class ConsumeSettings(JournalSettings, StockStoreSettings):
         description="consumer group of a handler of your own; empty: its name, with - instead of :",
     )
 
+    @field_validator("stockd")
+    @classmethod
+    def _stockd_is_parsable(cls, value: str) -> str:
+        parse_members(value)
+        return value
 
-class EmbeddedSettings(CommonSettings):
+
+class EmbeddedSettings(ConsumerSettings):
     listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
     data_dir: Path = Field(Path(".sluice"), description="where the database files are")
+    consumers: str = Field(
+        "compensation", description="which of lifecycle and compensation run in the process, comma separated"
+    )
     max_orders_in_flight: int = Field(20_000, ge=1, description="orders being decided at once")
     max_batches_in_flight: int = Field(8, ge=1, le=256, description="batches of one stream being decided at once")
 

@@ -2,7 +2,8 @@
 
 `exact` holds only what waiting orders need. `escrow` takes about a second of demand ahead, so that orders are served
 from memory and go on being served while the ledger is away; never more than its share of what is available, so that it
-shrinks to single units as stock runs out and little can be stranded anywhere.
+shrinks to single units as stock runs out and little can be stranded anywhere. A server that sells many SKUs at once
+takes more of each ahead, because refilling all of them every half second would be more than the ledger can do.
 """
 
 import math
@@ -10,6 +11,17 @@ import math
 AHEAD_S = 1.0
 """Demand taken ahead. A conditional write takes some milliseconds; a second also covers a ledger that stumbles, and is
 little to wait for when a server dies with it."""
+
+LONGEST_AHEAD_S = 30.0
+"""With thousands of SKUs. What a server has taken is out of reach for others until its demand has faded for so long, and
+is waited for when it dies; the share of what is available bounds it all the same."""
+
+REFILLS_PER_S = 100
+"""That one server may ask of the ledger before it takes more ahead. A Cassandra node of one core does about a thousand
+conditional writes a second, for all servers, restocks and first takes together."""
+
+REFILLS_PER_HORIZON = 2
+"""A SKU is refilled when half of what is wanted ahead is left."""
 
 REFILL_BELOW = 0.5
 """Share of what is wanted ahead below which more is taken, while the rest still sells."""
@@ -32,15 +44,47 @@ class Demand:
         self._rate_per_s = self.rate_per_s(now) + units / AHEAD_S
         self._seen_at = now
 
-    def rate_per_s(self, now: float) -> float:
-        return self._rate_per_s * math.exp((self._seen_at - now) / AHEAD_S)
+    def rate_per_s(self, now: float, fade_s: float = AHEAD_S) -> float:
+        """`fade_s`: how long units may not be asked for until demand counts as a third of what it was."""
+        return self._rate_per_s * math.exp((self._seen_at - now) / fade_s)
 
 
-def ahead(rate_per_s: float, available: int, owners: int) -> int:
+    @property
+    def seen_at(self) -> float:
+        """When units were last asked for."""
+        return self._seen_at
+
+
+class Breadth:
+    """How many SKUs are asked for within about a second."""
+
+    __slots__ = ("_before", "_count", "_since")
+
+    def __init__(self) -> None:
+        self._since = -math.inf
+        self._count = 0
+        self._before = 0
+
+    def asked(self, demand: Demand, now: float) -> None:
+        """To be told before `demand` is."""
+        if now - self._since >= AHEAD_S:
+            self._before = self._count if now - self._since < 2 * AHEAD_S else 0
+            self._count = 0
+            self._since = now
+        if demand.seen_at < self._since:
+            self._count += 1
+
+    def horizon_s(self) -> float:
+        """How much demand to take ahead of each SKU, so that the ledger can keep up with all of them."""
+        skus = max(self._before, self._count)
+        return min(max(AHEAD_S, skus * REFILLS_PER_HORIZON / REFILLS_PER_S), LONGEST_AHEAD_S)
+
+
+def ahead(rate_per_s: float, horizon_s: float, available: int, owners: int) -> int:
     """Units to hold beyond those that orders wait for, with `available` in the ledger and `owners` servers that may
     want some. Half a fair share: whoever asks next finds as much.
     """
-    return min(math.floor(rate_per_s * AHEAD_S), available // (2 * owners))
+    return min(math.floor(rate_per_s * horizon_s), available // (2 * owners))
 
 
 def wants_refill(free: int, wanted: int) -> bool:

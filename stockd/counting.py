@@ -45,14 +45,18 @@ class Counting:
         monotonic: Callable[[], float],
         refresh_s: float,
         fence: Callable[[], IncarnationFenced],
+        choose_owners: Callable[[str, int], None],
         metrics: StockdMetrics,
     ) -> None:
-        """`fence` stops the incarnation, and returns what to raise then."""
+        """`fence` stops the incarnation, and returns what to raise then. `choose_owners` is told over how many stock
+        servers a SKU is spread.
+        """
         self._incarnation = incarnation
         self._store = store
         self._monotonic = monotonic
         self._refresh_s = refresh_s
         self._fence = fence
+        self._choose_owners = choose_owners
         self._metrics = metrics
 
     def recount(self, escrow: Escrow, tally: Tally) -> None:
@@ -148,6 +152,7 @@ class Counting:
         assert ledger is not None, "a SKU is never removed"
         if Cell(self._incarnation, ALL_CELLS) in counts.closed:
             raise self._fence()
+        self._choose_owners(sku, ledger.owners)
         tally.saw(sum(ledger.restocks.values()), counts, began)
 
     def _sell_from_memory(self, escrow: Escrow, tally: Tally) -> None:

@@ -46,7 +46,9 @@ FENCE_CHECK_INTERVAL_S = 2.0
 """How soon a fenced zombie notices. Only for tidiness: nothing it grants can be committed."""
 
 AVAILABLE_STALE_S = 1.0
-"""How old the last sight of a SKU's available units may be when units are taken ahead: one read a second and SKU."""
+LONGEST_STALE_S = 5.0
+"""How old the last sight of a SKU's available units may be when units are taken ahead: one read a second and SKU, and
+fewer where so many SKUs are sold that each take is for longer."""
 
 OWNERS_STALE_S = 10.0
 """How often an `exact` SKU, of which nothing is taken ahead, is read to learn over how many servers it is spread."""
@@ -115,8 +117,10 @@ class Engine:
             monotonic=monotonic,
             refresh_s=counter_refresh_s,
             fence=self._fence,
+            choose_owners=self._spreading.choose,
             metrics=metrics,
         )
+        self._breadth = appetite.Breadth()
         self._escrows: dict[str, Escrow] = {}
         # Those with free units, and some that had some: a look at all that there are would take long.
         self._holding: set[Escrow] = set()
@@ -280,6 +284,7 @@ class Engine:
             escrows.enqueue(waiter)
         now = self._monotonic()
         for escrow, before in zip(shelf, demand_before, strict=True):
+            self._breadth.asked(escrow.asked, now)
             escrow.asked.asked(escrow.demand - before, now)
         if self._spreading.counts:
             self._spreading.asked({e.sku: e.demand - before for e, before in zip(shelf, demand_before, strict=True)})
@@ -359,7 +364,7 @@ class Engine:
             return _Need.UNITS_OF_OTHERS
         if self._escrows.get(escrow.sku) is not escrow:
             return _Need.NOTHING  # forgotten: what it took ahead now nobody would find
-        if appetite.surplus(escrow.free, self._ahead(escrow)):
+        if appetite.surplus(escrow.free, self._kept(escrow)):
             return _Need.LESS
         if self._monotonic() >= escrow.refill_not_before and appetite.wants_refill(escrow.free, self._ahead(escrow)):
             return _Need.MORE
@@ -367,12 +372,21 @@ class Engine:
 
     def _ahead(self, escrow: Escrow) -> int:
         """Units to hold beyond those that orders wait for."""
+        return self._block(escrow, escrow.asked.rate_per_s(self._monotonic()))
+
+    def _kept(self, escrow: Escrow) -> int:
+        """The same for units that are there already: of a SKU that sells one in a while, what was taken for the next
+        half minute must not go back after every order.
+        """
+        return self._block(escrow, escrow.asked.rate_per_s(self._monotonic(), self._breadth.horizon_s()))
+
+    def _block(self, escrow: Escrow, rate_per_s: float) -> int:
         if escrow.policy is not StockPolicy.ESCROW or self._draining:
             return 0
         # Its own free units count as to be had: else a full escrow would find its share of the rest too small.
         to_be_had = escrow.available + escrow.free
         owners = max(self._owners, self._spreading.owners_of(escrow.sku))
-        return appetite.ahead(escrow.asked.rate_per_s(self._monotonic()), to_be_had, owners)
+        return appetite.ahead(rate_per_s, self._breadth.horizon_s(), to_be_had, owners)
 
     async def _tend_until_quiet(self, escrow: Escrow) -> None:
         try:
@@ -387,7 +401,7 @@ class Engine:
                     case _Need.MORE:
                         await self._refill(escrow)
                     case _Need.LESS:
-                        await self._give_back(escrow, appetite.surplus(escrow.free, self._ahead(escrow)))
+                        await self._give_back(escrow, appetite.surplus(escrow.free, self._kept(escrow)))
                     case _Need.COUNTING if escrow.tally is not None:
                         await self._counting.act(escrow, escrow.tally)
                     case _:
@@ -454,7 +468,9 @@ class Engine:
         Raises StoreUnreachable if the policy is not known yet.
         """
         now = self._monotonic()
-        stale_s = AVAILABLE_STALE_S if escrow.policy is StockPolicy.ESCROW else OWNERS_STALE_S
+        stale_s = OWNERS_STALE_S
+        if escrow.policy is StockPolicy.ESCROW:
+            stale_s = min(max(AVAILABLE_STALE_S, self._breadth.horizon_s()), LONGEST_STALE_S)
         if escrow.policy and now - escrow.seen_at < stale_s:
             return True
         try:

@@ -1,15 +1,12 @@
 """A consumer over Kafka, from its start to its end: waits for its topics, joins its group, handles, leaves."""
 
 import asyncio
-import time
-from collections.abc import Sequence
 from functools import partial
-from typing import NamedTuple
 
 import structlog
 
 from consumers.runtime.dead_letters import Parking
-from consumers.runtime.handling import Handler
+from consumers.runtime.handling import Consumer, now_ms
 from consumers.runtime.kafka_dead_letters import KafkaDeadLetters
 from consumers.runtime.kafka_polling import GroupProtocol, KafkaPolling, ProtocolUnsupported
 from consumers.runtime.lanes import Lanes
@@ -21,14 +18,6 @@ TOPICS_POLL_S = 0.5
 """Between looks for topics that the relay has not made yet."""
 
 _log = structlog.get_logger(__name__)
-
-
-class Consumer(NamedTuple):
-    """What runs: `name` is its consumer group, and names its dead letters."""
-
-    name: str
-    topics: Sequence[str]
-    handle: Handler
 
 
 async def consume_kafka(
@@ -81,7 +70,3 @@ async def _topics_are_there(consumer: Consumer, bootstrap: str, stopping: asynci
         except TimeoutError:
             continue
     return False
-
-
-def now_ms() -> int:
-    return time.time_ns() // 1_000_000

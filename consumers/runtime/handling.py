@@ -1,6 +1,8 @@
 """What the author of a consumer writes: one async function over a batch of events, and what it may raise."""
 
+import time
 from collections.abc import Awaitable, Callable, Sequence
+from typing import NamedTuple
 
 from sluice.errors import Unreachable
 from sluice.seams.event_log import LoggedEvent
@@ -24,3 +26,15 @@ AWAY = (Unreachable, ConnectionError)
 
 class Poison(Exception):
     """This event can never be handled, however often it is tried; the text says why."""
+
+
+class Consumer(NamedTuple):
+    """What runs: `name` is its consumer group, and names its dead letters."""
+
+    name: str
+    topics: Sequence[str]
+    handle: Handler
+
+
+def now_ms() -> int:
+    return time.time_ns() // 1_000_000

@@ -172,7 +172,7 @@ def down(directory: Path, *, purge: bool = False, say: Say = lambda _: None) -> 
         known = state.load(directory)
         if known is None:
             return
-        for roles in (("gateway",), ("stockd",), ("relay",), ("postgres", "kafka", "cassandra", "redis")):
+        for roles in (("gateway",), ("consume",), ("stockd",), ("relay",), ("postgres", "kafka", "cassandra", "redis")):
             _stop([record for record in known.records if record.role in roles], say)
         if purge:
             _purge(known.spec)
@@ -227,6 +227,7 @@ def _check_same_size(wanted: ClusterSpec, known: ClusterSpec, *, running: bool) 
 def _stages(spec: ClusterSpec, ports: dict[str, int], programs: packages.Programs) -> list[_Stage]:
     stockds = [_service(services.stockd, "stockd", spec, ports, name) for name in spec.names("stockd")]
     relays = [_service(services.relay, "relay", spec, ports, name) for name in spec.names("relay")]
+    consumes = [_service(services.consume, "consume", spec, ports, name) for name in spec.names("consume")]
     gateways = [_service(services.gateway, "gateway", spec, ports, name) for name in spec.names("gateway")]
     return [
         [
@@ -239,7 +240,7 @@ def _stages(spec: ClusterSpec, ports: dict[str, int], programs: packages.Program
         # The first stockd makes the keyspace: Cassandra 5.0 does not take the same schema change twice at a time.
         [stockds[:1]],
         [[member] for member in (*stockds[1:], *relays)],
-        [[member] for member in gateways],
+        [[member] for member in (*gateways, *consumes)],
     ]
 
 

@@ -20,7 +20,7 @@ _REDIS_PORT = 6379
 _FIRST_GATEWAY_PORT = 50051
 _FIRST_STOCKD_PORT = 7101
 # Fixed first choices, so that a Prometheus configuration can name them.
-_FIRST_METRICS_PORT = {"gateway": 9201, "stockd": 9301, "relay": 9401}
+_FIRST_METRICS_PORT = {"gateway": 9201, "stockd": 9301, "relay": 9401, "consume": 9501}
 
 
 @dataclass(frozen=True)
@@ -35,6 +35,9 @@ class ClusterSpec:
     stockds: int = 2
     gateways: int = 1
     relays: int = 1
+    # Of lifecycle and compensation, comma separated; they share one process. Lifecycle is not among them by default: it
+    # writes every order twice more, and a sale on one machine should not pay for it unasked.
+    consumers: str = "compensation"
     log_level: str = "info"
     # As the setting of stockd: tests of dead servers need not wait as long as a sale should.
     peer_dead_after_s: float = 10.0
@@ -59,6 +62,8 @@ class ClusterSpec:
             if self.store != "cassandra":
                 return []
             return [f"cassandra-{index}" for index in range(1, self.nodes + 1)]
+        if role == "consume":
+            return ["consume-0"] if self.consumers else []
         count = {"stockd": self.stockds, "gateway": self.gateways, "relay": self.relays}[role]
         return [f"{role}-{index}" for index in range(count)]
 

@@ -3,7 +3,7 @@
 import sys
 import urllib.error
 import urllib.request
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import partial
 from http import HTTPStatus
 from pathlib import Path
@@ -36,8 +36,8 @@ def stockd(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) ->
 
 def gateway(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -> Process:
     target = address(ports[name])
-    stockds = ",".join(f"{owner}={spec.host(owner)}:{ports[owner]}" for owner in spec.names("stockd"))
-    settings = _common(spec, ports, name) | _stores(spec, ports) | {"SLUICE_LISTEN": target, "SLUICE_STOCKD": stockds}
+    settings = _common(spec, ports, name) | _stores(spec, ports)
+    settings |= {"SLUICE_LISTEN": target, "SLUICE_STOCKD": _stockds(spec, ports)}
     return _service(name, log, settings, ports, partial(serves, target))
 
 
@@ -49,6 +49,18 @@ def relay(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -> 
         "SLUICE_TOPIC_REPLICATION_FACTOR": str(_TOPIC_REPLICATION_FACTOR),
     }
     return _service(name, log, settings, ports, partial(shows_metrics, metrics_url(ports, name)))
+
+
+def consume(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -> Process:
+    found = endpoints(spec, ports)
+    settings = _common(spec, ports, name) | _stores(spec, ports)
+    settings |= {
+        "SLUICE_KAFKA": found.kafka,
+        "SLUICE_STOCKD": _stockds(spec, ports),
+        "SLUICE_TOPIC_REPLICATION_FACTOR": str(_TOPIC_REPLICATION_FACTOR),
+    }
+    answers = partial(shows_metrics, metrics_url(ports, name))
+    return _service(name, log, settings, ports, answers, arguments=spec.consumers.split(","))
 
 
 def metrics_url(ports: Mapping[str, int], name: str) -> str:
@@ -94,6 +106,10 @@ def _common(spec: ClusterSpec, ports: Mapping[str, int], name: str) -> dict[str,
     return {"SLUICE_LOG_LEVEL": spec.log_level, "SLUICE_METRICS_LISTEN": address(ports[f"{name}-metrics"])}
 
 
+def _stockds(spec: ClusterSpec, ports: Mapping[str, int]) -> str:
+    return ",".join(f"{owner}={spec.host(owner)}:{ports[owner]}" for owner in spec.names("stockd"))
+
+
 def _stores(spec: ClusterSpec, ports: Mapping[str, int]) -> dict[str, str]:
     found = endpoints(spec, ports)
     settings = {
@@ -107,13 +123,18 @@ def _stores(spec: ClusterSpec, ports: Mapping[str, int]) -> dict[str, str]:
 
 
 def _service(
-    name: str, log: Path, settings: Mapping[str, str], ports: Mapping[str, int], answers: Callable[[], None]
+    name: str,
+    log: Path,
+    settings: Mapping[str, str],
+    ports: Mapping[str, int],
+    answers: Callable[[], None],
+    arguments: Sequence[str] = (),
 ) -> Process:
     role = name.rsplit("-", maxsplit=1)[0]
     command = Command(
         name=name,
         # The module form needs no PATH and starts the very installation that runs this.
-        argv=(sys.executable, "-m", "commands.main", role),
+        argv=(sys.executable, "-m", "commands.main", role, *arguments),
         directory=log.parent,
         log=log,
         environment=settings,

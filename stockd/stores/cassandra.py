@@ -84,6 +84,8 @@ class CassandraStore:
     def __init__(self, session: CassandraSession, statements: _Statements) -> None:
         self._session = session
         self._statements = statements
+        # A read that needs a quorum, as every write does: a node that is cut off from the others cannot serve.
+        session.watch_nodes(lambda: statements.noted.bind((_NOBODY,)))
 
     @classmethod
     async def open(

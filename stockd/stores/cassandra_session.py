@@ -6,7 +6,7 @@ the loop costs more than an answer.
 
 import asyncio
 from collections import deque
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
 from cassandra import ConsistencyLevel, CoordinationFailure, DriverException, OperationTimedOut, Timeout, Unavailable
@@ -16,14 +16,13 @@ from cassandra.connection import ConnectionException
 from cassandra.io.libevreactor import LibevConnection
 from cassandra.policies import (
     ConstantReconnectionPolicy,
-    DCAwareRoundRobinPolicy,
     FallthroughRetryPolicy,
-    TokenAwarePolicy,
 )
 from cassandra.protocol import ErrorMessage, RequestExecutionException, ServerError
 
 from sluice.errors import StoreUnreachable
 from sluice.settings import split_host_port
+from stockd.stores.cassandra_nodes import PROBE_TIMEOUT_S, AnsweringFirst, Node, SilentNodes, keep_probing
 from stockd.stores.opening import RETRY_PAUSE_S
 
 MAX_IN_FLIGHT = 96
@@ -69,6 +68,10 @@ class Answer(NamedTuple):
     rows: Sequence[tuple[Any, ...]]
 
 
+class _NodeSilent(OperationTimedOut):  # type: ignore[misc]  # the driver has no types
+    """The node that was asked does not answer probes either, and another one may."""
+
+
 class _Outcome(NamedTuple):
     waiter: asyncio.Future[Answer | None]
     answer: Answer | None
@@ -78,7 +81,11 @@ class _Outcome(NamedTuple):
 class CassandraSession:
     """Made by `connect`. All methods belong to the event loop on which it was made."""
 
-    def __init__(self, cluster: Cluster, session: Any, local_dc: str) -> None:
+    def __init__(self, cluster: Cluster, session: Any, local_dc: str, silent: SilentNodes) -> None:
+        self._silent = silent
+        silent.on_silence = self._give_up_on
+        self._probing: asyncio.Task[None] | None = None
+        self._sent: dict[asyncio.Future[Answer | None], Any] = {}
         self._cluster = cluster
         self._session = session
         self._local_dc = local_dc
@@ -114,32 +121,63 @@ class CassandraSession:
         except TimeoutError:
             raise StoreUnreachable(f"{MAX_IN_FLIGHT} requests wait for Cassandra; this one was not sent") from None
         waiter: asyncio.Future[Answer | None] = self._loop.create_future()
+        request = self._sent[waiter] = self._session.execute_async(statement)
         # The place is free again when the request has ended, which may be after its caller was cancelled.
-        self._session.execute_async(statement).add_callbacks(
-            self._answered, self._failed, callback_args=(waiter,), errback_args=(waiter,)
-        )
+        request.add_callbacks(self._answered, self._failed, callback_args=(waiter,), errback_args=(waiter,))
         try:
             return await waiter or Answer((), ())
+        except OperationTimedOut as error:
+            if request.attempted_hosts:
+                self._silent.add(request.attempted_hosts[-1], self._nodes())
+            raise _translated(error) from error
         except Exception as error:
             raise _translated(error) from error
+        finally:
+            del self._sent[waiter]
 
     async def read(self, statement: Any, consistency: ConsistencyLevel) -> Answer:
-        """As `write`; a read changes nothing, so its outcome is never unknown."""
+        """As `write`; a read changes nothing, so its outcome is never unknown. If its node falls silent it is sent once
+        more, to another.
+        """
         statement.consistency_level = consistency
         try:
+            try:
+                return await self.write(statement)
+            except StoreUnreachable as error:
+                if not isinstance(error.__cause__, _NodeSilent):
+                    raise
             return await self.write(statement)
         except StoreUnreachable as error:
             raise StoreUnreachable(str(error)) from error
 
+    def watch_nodes(self, probe: Callable[[], Any]) -> None:
+        """From now on nodes that cannot execute what `probe` returns, a bound read, are asked last."""
+
+        async def ask(node: Node) -> None:
+            statement = probe()
+            statement.consistency_level = ConsistencyLevel.LOCAL_QUORUM
+            waiter: asyncio.Future[Answer | None] = self._loop.create_future()
+            await self._places.acquire()
+            self._session.execute_async(statement, host=node, timeout=PROBE_TIMEOUT_S).add_callbacks(
+                self._answered, self._failed, callback_args=(waiter,), errback_args=(waiter,)
+            )
+            await waiter
+
+        self._probing = asyncio.create_task(keep_probing(self._nodes, ask, self._silent))
+
     async def close(self) -> None:
+        if self._probing is not None:
+            self._probing.cancel()
+            await asyncio.gather(self._probing, return_exceptions=True)
         await asyncio.to_thread(self._cluster.shutdown)
 
     def _create(self, keyspace: str, tables: Mapping[str, str], statements: Sequence[str]) -> None:
         if self._stands(keyspace, tables):
             return
         try:
-            hosts = [host for host in self._cluster.metadata.all_hosts() if host.datacenter == self._local_dc]
-            one_for_all = min((host for host in hosts if host.is_up), key=lambda host: host.endpoint, default=None)
+            one_for_all = min(
+                (node for node in self._nodes() if node.is_up), key=lambda node: node.endpoint, default=None
+            )
             for statement in statements:
                 self._session.execute(statement, host=one_for_all, timeout=SCHEMA_TIMEOUT_S)
         except (NoHostAvailable, DriverException, ConnectionException, ErrorMessage) as error:
@@ -154,6 +192,15 @@ class CassandraSession:
         return known is not None and all(
             table in known.tables and column in known.tables[table].columns for table, column in tables.items()
         )
+
+    def _nodes(self) -> list[Node]:
+        return [node for node in self._cluster.metadata.all_hosts() if node.datacenter == self._local_dc]
+
+    def _give_up_on(self, node: Node) -> None:
+        """Whoever waits for the node may ask another one now. What it was asked to do it may still do."""
+        for waiter, request in self._sent.items():
+            if not waiter.done() and request.attempted_hosts[-1:] == [node]:
+                waiter.set_exception(_NodeSilent({str(node.endpoint): "the node is silent"}, node))
 
     # The next two run on the driver's threads, or here if the request ended at once.
 
@@ -192,19 +239,18 @@ async def connect(contact_points: str, local_dc: str, request_timeout_s: float) 
     assert driver.DefaultConnection is LibevConnection, "the Cassandra driver lacks libev"
     attempt = asyncio.create_task(asyncio.to_thread(_connect, contact_points, local_dc, request_timeout_s))
     try:
-        cluster, session = await asyncio.shield(attempt)
+        cluster, session, silent = await asyncio.shield(attempt)
     except asyncio.CancelledError:
         attempt.add_done_callback(_abandon)  # the thread goes on; what it opens must be closed
         raise
-    return CassandraSession(cluster, session, local_dc)
+    return CassandraSession(cluster, session, local_dc, silent)
 
 
-def _connect(contact_points: str, local_dc: str, request_timeout_s: float) -> tuple[Cluster, Any]:
+def _connect(contact_points: str, local_dc: str, request_timeout_s: float) -> tuple[Cluster, Any, SilentNodes]:
     addresses = [split_host_port(point.strip()) for point in contact_points.split(",")]
+    silent = SilentNodes()
     profile = ExecutionProfile(
-        # Unshuffled: the conditional writes of one SKU start at the same node, where they queue and do not duel.
-        # No host of another data centre is used: LOCAL_SERIAL there is a vote among other replicas.
-        load_balancing_policy=TokenAwarePolicy(DCAwareRoundRobinPolicy(local_dc=local_dc), shuffle_replicas=False),
+        load_balancing_policy=AnsweringFirst(local_dc, silent),
         # The driver's own retries do not ask whether a write may be repeated.
         retry_policy=FallthroughRetryPolicy(),
         row_factory=Answer,
@@ -236,10 +282,10 @@ def _connect(contact_points: str, local_dc: str, request_timeout_s: float) -> tu
         raise StoreUnreachable(f"Cassandra at {contact_points}: {error}") from error
     # One read shows one moment: pages of one partition would not. Every list has its own limit.
     session.default_fetch_size = None
-    return cluster, session
+    return cluster, session, silent
 
 
-def _abandon(attempt: asyncio.Task[tuple[Cluster, Any]]) -> None:
+def _abandon(attempt: asyncio.Task[tuple[Cluster, Any, SilentNodes]]) -> None:
     if not attempt.cancelled() and attempt.exception() is None:
         attempt.result()[0].shutdown()
 

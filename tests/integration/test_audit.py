@@ -119,3 +119,13 @@ async def test_the_files_of_a_running_process_can_be_audited(data_dir: Path) -> 
         assert report.findings == []
     finally:
         await file.close()
+
+
+async def test_at_rest_units_that_nobody_can_sell_are_findings_and_name_their_rows(data_dir: Path) -> None:
+    assert (await asyncio.to_thread(run_command, "--data-dir", str(data_dir)))[1]["audit"] == "ok"
+    code, found = await asyncio.to_thread(run_command, "--data-dir", str(data_dir), "--at-rest")
+    assert code == 1
+    findings = found["audit"]
+    assert isinstance(findings, list)
+    assert {(each["invariant"], each["subject"]) for each in findings} == {("I10", "apple"), ("I10", "pear")}
+    assert all("sku = " in each["rows"][0] for each in findings)

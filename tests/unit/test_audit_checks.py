@@ -273,3 +273,10 @@ def test_units_that_came_back_to_a_server_that_never_took_any_are_held_by_it() -
     assert held_units(ledger(10, 5, one=5), {ONE: {"apple": 5}, TWO: {"apple": -2}}, {}) == [
         HeldUnits("apple", TWO, None, 2, stranded=True)
     ]
+
+
+def test_an_order_with_more_events_than_a_column_holds_is_followed_too() -> None:
+    long = order(1, *(Line(f"sku-{number:02}", 1) for number in range(64)))
+    assert findings_of([long, B], events_of(1, long) + events_of(2, B)) == ([], {})
+    findings, _ = findings_of([long, B], events_of(1, long)[:-1] + events_of(2, B))
+    assert findings == [Finding("I6", long.order_id, "1 of its 64 lines have no stock-changed")]

@@ -27,6 +27,7 @@ def a_run(kind: str, system: str, rate: float, repetition: int, **more: Any) -> 
         "cpu_s": {system: 1.0, "client": 0.5, "others": 0.1},
         "threads_s": {system: {"loop": 0.8, "python": 0.1, "event_engine": 0.1}},
         "drain_s": 1.0,
+        "conditional_writes": accepted // 1_000,
         "highest_rss_mib": {system: 90.0 + repetition, "client": 200.0},
         **more,
     }
@@ -36,14 +37,16 @@ def a_document() -> dict[str, Any]:
     runs = []
     for repetition, noise in enumerate((1.0, 0.9, 1.1)):
         for system, rate in (("noop", 8_000), ("embedded", 6_000), ("cluster", 4_800)):
-            runs.append(a_run("unary", system, rate * noise, repetition, in_flight=128))
+            runs.append(a_run("unary", system, rate * noise, repetition, load="hot", in_flight=128))
         for kind, rates in (("postgresql", {2: 150_000, 3: 180_000}), ("sqlite", {2: 100_000})):
             runs += [a_run("journal", kind, rate * noise, repetition, loops=loops) for loops, rate in rates.items()]
         for system, hot in (("embedded", 60_000), ("cluster", 90_000)):
             runs.append(a_run("stream", system, hot * noise, repetition, load="hot"))
-            runs.append(a_run("stream", system, hot * noise, repetition, load="many"))
+            runs.append(a_run("stream", system, hot * noise, repetition, load="some"))
             if system == "cluster":
-                runs.append(a_run("stream", system, hot * noise, repetition, load="accept"))
+                runs += [
+                    a_run("stream", system, hot * noise, repetition, load=load) for load in ("accept", "exact", "many")
+                ]
     soak = {"kind": "soak", "system": "cluster", "accepted": 9, "refused": {}, "orders_per_s": 9.0}
     return {
         "started": "2026-11-21T00:00:00+00:00",
@@ -108,9 +111,9 @@ def test_a_promise_fails_when_its_rate_is_too_low(words: str, kind: str, system:
 def test_a_hot_sku_is_not_praised_for_being_faster_than_refusals() -> None:
     document = a_document()
     for run in document["runs"]:
-        if run.get("load") == "many" and run["system"] == "cluster":
+        if run.get("load") == "some" and run["system"] == "cluster":
             run["refused"] = {"STOCK_UNREACHABLE": run["accepted"]}
-    goal = by_promise(document, "hot SKU, cluster")
+    goal = by_promise(document, "hot SKU, cluster: at least 0.8")
     assert not goal.holds
     assert "50%" in goal.measured
 

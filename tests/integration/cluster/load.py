@@ -19,8 +19,9 @@ class Sent(NamedTuple):
 
 
 class Load:
-    def __init__(self, clients: Sequence[Client], skus: Sequence[str]) -> None:
+    def __init__(self, clients: Sequence[Client], skus: Sequence[str], orders_per_s: float) -> None:
         self._clients = clients
+        self._orders_per_s = orders_per_s
         self._skus = skus
         self._calls: set[asyncio.Task[None]] = set()
         self.sent: list[Sent] = []
@@ -30,10 +31,10 @@ class Load:
         started = time.monotonic()
         number = 0
         while True:
-            while number < (time.monotonic() - started) * ORDERS_PER_S:
+            while number < (time.monotonic() - started) * self._orders_per_s:
                 self._calls.add(asyncio.ensure_future(self._send(number)))
                 number += 1
-            await asyncio.sleep(1 / ORDERS_PER_S)
+            await asyncio.sleep(1 / self._orders_per_s)
 
     async def answered(self) -> None:
         await asyncio.gather(*self._calls)
@@ -50,9 +51,11 @@ class Load:
 
 
 @asynccontextmanager
-async def steady_load(clients: Sequence[Client], skus: Sequence[str]) -> AsyncIterator[Load]:
-    """200 orders per second inside the block; after it every order is answered."""
-    load = Load(clients, skus)
+async def steady_load(
+    clients: Sequence[Client], skus: Sequence[str], orders_per_s: float = ORDERS_PER_S
+) -> AsyncIterator[Load]:
+    """So many orders per second inside the block; after it every order is answered."""
+    load = Load(clients, skus, orders_per_s)
     sending = asyncio.ensure_future(load.send_until_cancelled())
     try:
         yield load

@@ -65,6 +65,12 @@ class Shop:
         for engine in self.engines:
             await engine.settle([settlement], 1.0)
 
+    async def cancel(self, number: int, units: Mapping[str, int]) -> None:
+        """Units that were sold come back to a server."""
+        key = await self.engines[number].reserve_return(units, 1.0)
+        row = self.journal.spends[key] = {sku: -count for sku, count in units.items()}
+        await self.engines[number].settle([Settlement(*key, row)], 1.0)
+
     def fence(self, number: int) -> None:
         self.journal.registered[self.engines[number].incarnation] = True
 

@@ -10,10 +10,10 @@ from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import Bundle, RuleBasedStateMachine, invariant, rule
 
-from sluice.counting import UNCOUNTED_CAP
+from sluice.counting import UNCOUNTED_CAP, max_undersell
 from sluice.errors import KeeperUnreachable
 from sluice.seams.stock_keeper import Reservation, Settlement, Verdict
-from tests.unit.counter_engine.shop import Shop
+from tests.unit.counter_engine.shop import REFRESH_S, Shop
 from tests.unit.fake_stock_store import Fate
 from tests.unit.stock_engine.parts import GRANTED
 from tests.unit.virtual_time import VirtualTimeLoop, let_run
@@ -47,6 +47,8 @@ class AnyHistory(RuleBasedStateMachine):
         self.runner = asyncio.Runner(loop_factory=VirtualTimeLoop)
         self.all: list[Asked] = []
         self.cancelled: list[Asked] = []
+        self.came: list[tuple[float, str, int]] = []
+        self.false_refusals: list[str] = []
         self.housekeeping: list[asyncio.Task[None]] = []
         self.shop = self._run(self._start)
 
@@ -66,10 +68,33 @@ class AnyHistory(RuleBasedStateMachine):
             number = server % len(self.shop.engines)
             asked = Asked(number, cart, self.shop.reserving(number, cart))
             self.all.append(asked)
+            asked.request.add_done_callback(lambda _: self._note_false_refusal(asked))
             await let_run(turns)
             return asked
 
         return self._run(start)
+
+    def _note_false_refusal(self, asked: Asked) -> None:
+        """Whoever hears "sold out" was told so of a SKU of which no more than the bound was unsold."""
+        if asked.request.cancelled() or asked.request.exception():
+            return
+        reservation = asked.request.result()
+        if reservation.verdicts != [Verdict.OUT_OF_STOCK]:
+            return
+        sku = list(asked.cart)[reservation.blamed[0]]
+        if asked.cart[sku] > UNCOUNTED_CAP:
+            return
+        restocked, sold = self.shop.restocked(sku), self.shop.sold(sku)
+        bound = max_undersell(self.shop.store.counts_now(sku), restocked, sold)
+        now = self.runner.get_loop().time()
+        # What came within the refresh interval need not be known.
+        recent = sum(units for at, of, units in self.came if of == sku and now - at <= REFRESH_S)
+        if restocked - sold > bound + recent + asked.cart[sku] - 1:
+            self.false_refusals.append(f"{restocked - sold} of {sku} are unsold, the bound is {bound} + {recent}")
+
+    @invariant()
+    def nobody_is_refused_beyond_the_bound(self) -> None:
+        assert self.false_refusals == []
 
     @rule(asked=asked)
     def caller_leaves(self, asked: Asked) -> None:
@@ -108,6 +133,7 @@ class AnyHistory(RuleBasedStateMachine):
         row = self.shop.journal.spends[key] = {sku: -units for sku, units in sold.items()} if cancelled else {}
         if cancelled:
             self.cancelled.append(asked)
+            self.came += [(self.runner.get_loop().time(), sku, units) for sku, units in sold.items()]
         if told:
             self._run(lambda: engine.settle([Settlement(*key, row)], 1.0))
 
@@ -126,6 +152,7 @@ class AnyHistory(RuleBasedStateMachine):
     @rule(units=st.sampled_from([1, 500]))
     def restock(self, units: int) -> None:
         self.shop.store.add(SKU, units)
+        self.came.append((self.runner.get_loop().time(), SKU, units))
 
     @rule()
     def store_goes_or_comes(self) -> None:

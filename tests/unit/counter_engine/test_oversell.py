@@ -58,6 +58,52 @@ async def test_with_additions_answered_and_reads_not_the_cap_holds_all_the_same(
 
 
 @in_virtual_time
+async def test_units_that_came_back_and_were_seen_to_do_not_widen_the_cap() -> None:
+    shop = Shop()
+    shop.create("a", 9_000)
+    await shop.sell(await shop.reserve(0, {"a": 1_000}), {"a": 1_000})
+    await asyncio.sleep(1)
+    shop.store.counts_away = True
+    await shop.cancel(0, {"a": 1_000})
+    await asyncio.sleep(1)
+    assert shop.counted("a") == 0  # for whoever can read
+    granted = 0
+    for _ in range(20):
+        reservation = await shop.reserve(0, {"a": 200})
+        if reservation.verdicts == [GRANTED]:
+            granted += 200
+            await shop.sell(reservation, {"a": 200})
+    assert granted == UNCOUNTED_CAP
+
+
+@in_virtual_time
+async def test_units_that_come_back_are_counted_as_returned_and_sold_by_others() -> None:
+    shop = Shop(2)
+    shop.create("a", 5)
+    await shop.sell(await shop.reserve(0, {"a": 5}), {"a": 5})
+    await asyncio.sleep(1)
+    assert (await shop.reserve(1, {"a": 1})).verdicts == [OUT_OF_STOCK]
+    await shop.cancel(0, {"a": 2})
+    await asyncio.sleep(1)
+    assert shop.counted("a") == 3
+    assert (await shop.reserve(1, {"a": 2})).verdicts == [GRANTED]
+
+
+@in_virtual_time
+async def test_units_that_come_back_to_a_server_that_never_sold_the_sku_are_sold_by_it_and_others() -> None:
+    shop = Shop(3)
+    shop.create("a", 5)
+    await shop.sell(await shop.reserve(0, {"a": 5}), {"a": 5})
+    await asyncio.sleep(1)
+    await shop.cancel(1, {"a": 4})
+    await shop.sell(await shop.reserve(1, {"a": 1}), {"a": 1})
+    await asyncio.sleep(1)
+    assert shop.counted("a") == shop.sold("a") == 2
+    assert (await shop.reserve(2, {"a": 3})).verdicts == [GRANTED]
+    shop.check_nothing_taken("a")
+
+
+@in_virtual_time
 async def test_what_a_dead_server_did_not_count_may_be_sold_again_and_is_in_the_bound_for_good() -> None:
     shop = Shop(2)
     shop.create("a", 10)

@@ -175,3 +175,14 @@ async def test_draining_counts_what_was_sold() -> None:
     await shop.engines[0].drain(5.0)
     assert shop.counted("a") == 3
     assert shop.engines[0].units_uncounted() == 0
+
+
+@in_virtual_time
+async def test_over_how_many_servers_it_is_spread_is_learnt_from_the_reads() -> None:
+    shop = Shop()
+    shop.create("a", 5)
+    assert list((await shop.reserve(0, {"a": 1})).owners) == []
+    shop.store.owners["a"] = 3
+    await asyncio.sleep(1)
+    await shop.reserve(0, {"a": 1})
+    assert list((await shop.reserve(0, {"a": 1})).owners) == [3]
