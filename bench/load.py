@@ -53,6 +53,7 @@ class StreamLoad:
     batch: int
     in_flight: int
     warm_messages: int
+    warm_in_flight: int
     messages: int
 
 
@@ -136,7 +137,7 @@ async def drive_stream(load: StreamLoad) -> None:
     async with open_channel(load.endpoint) as channel:
         await channel.channel_ready()
         tally = Tally()
-        await send_batches(channel, iter(warm), load.in_flight, tally)
+        await send_batches(channel, iter(warm), load.warm_in_flight, tally)
         warm_refused = dict(tally.told)
         warm_refused.pop(ACCEPTED, None)
         say_ready()

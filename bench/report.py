@@ -29,7 +29,7 @@ SETTLING_SHARE = 0.2
 STEADY_MIB = 5.0
 """Growth from the settled start to the end that still counts as flat: an allocator's own ups and downs."""
 
-NOT_PROMISED = ("client", "noop")
+NOT_PROMISED = ("client", "noop", "lwt_per_order", "counter_per_order")
 """Processes of the measurement: it keeps every latency, so the load generator grows."""
 
 KAFKA_THREADS = "rdk:"

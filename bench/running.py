@@ -116,7 +116,7 @@ def run(plan: Plan, directory: Path, document: dict[str, Any], say: Say) -> None
                     bench.unary(system, "hot", HOT_SKUS, in_flight, repetition)
                 bench.unary(cluster, "exact", EXACT_SKUS, in_flight, repetition)
                 for name in PEERS:
-                    with systems.peer(name, directory, ends) as peer:
+                    with systems.peer(name, directory, ends, cluster.pids["cassandra-1"]) as peer:
                         bench.unary(peer, "hot", HOT_SKUS, in_flight, repetition)
             for loops in JOURNAL_LOOPS["postgresql"]:
                 bench.journal("postgresql", loops, repetition)
@@ -202,6 +202,7 @@ def unary_settings(plan: Plan, system: System, skus: Sequence[str], in_flight: i
 
 
 def stream_settings(plan: Plan, system: System, skus: Sequence[str], messages: int) -> dict[str, Any]:
+    """The first units of a SKU are taken while orders of the warm-up wait: of many SKUs, a message at a time."""
     return {
         "kind": "stream",
         "endpoint": system.endpoint,
@@ -209,6 +210,7 @@ def stream_settings(plan: Plan, system: System, skus: Sequence[str], messages: i
         "batch": BATCH,
         "in_flight": STREAM_IN_FLIGHT,
         "warm_messages": min(plan.warm_messages, messages // 4),
+        "warm_in_flight": STREAM_IN_FLIGHT if len(skus) == 1 else 1,
         "messages": messages,
     }
 

@@ -128,12 +128,13 @@ def check_holder(name: str, pid: int, endpoint: str | None) -> None:
 
 
 @contextmanager
-def peer(name: str, directory: Path, ends: Endpoints) -> Iterator[System]:
-    """One of `bench.peers`, on the cluster's Cassandra. Its cost there is nobody's but its own while it runs alone."""
+def peer(name: str, directory: Path, ends: Endpoints, cassandra_pid: int) -> Iterator[System]:
+    """One of `bench.peers`, on the cluster's Cassandra."""
     port = free_port()
     command = _module(name, directory, port, f"bench.peers.{name}", address(port), ends.cassandra)
     with _running(Process(command, partial(_accepts, port))) as pid:
-        yield System(name, address(port), {name: pid}, [name], _nothing_to_audit, _nothing_to_drain)
+        pids = {name: pid, "cassandra-1": cassandra_pid}
+        yield System(name, address(port), pids, [name], _nothing_to_audit, _nothing_to_drain)
 
 
 def nothing_but(name: str, pids: Mapping[str, int]) -> System:

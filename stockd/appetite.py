@@ -13,8 +13,8 @@ AHEAD_S = 1.0
 little to wait for when a server dies with it."""
 
 LONGEST_AHEAD_S = 30.0
-"""With thousands of SKUs. What a server has taken is out of reach for others until its demand has faded for so long, and
-is waited for when it dies; the share of what is available bounds it all the same."""
+"""With thousands of SKUs. What a server has taken is out of reach for others until its demand has faded for so long,
+and is waited for when it dies; the share of what is available bounds it all the same."""
 
 REFILLS_PER_S = 100
 """That one server may ask of the ledger before it takes more ahead. A Cassandra node of one core does about a thousand
@@ -47,7 +47,6 @@ class Demand:
     def rate_per_s(self, now: float, fade_s: float = AHEAD_S) -> float:
         """`fade_s`: how long units may not be asked for until demand counts as a third of what it was."""
         return self._rate_per_s * math.exp((self._seen_at - now) / fade_s)
-
 
     @property
     def seen_at(self) -> float:

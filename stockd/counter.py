@@ -29,6 +29,7 @@ class Tally:
         "on_its_way",
         "read_at",
         "sold",
+        "waited",
     )
 
     def __init__(self, incarnation: UUID, sold: int, cap: int = UNCOUNTED_CAP) -> None:
@@ -47,6 +48,7 @@ class Tally:
         self.read_at: float | None = None
         self.look_at = 0.0  # not earlier, unless somebody waits
         self.away = False
+        self.waited = False  # for units in doubt, and nobody settled any
 
     def pending(self) -> int:
         """What the next addition carries."""
@@ -105,8 +107,11 @@ class Tally:
 
     def _share(self, next_quantity: int) -> int:
         """How much may be uncounted. All of the cap while plenty is left; less as stock runs out, so that servers do
-        not all sell the same last units. An order that wants more than a share may have it once all else is counted.
+        not all sell the same last units. An order that wants more than a share may have it once all else is counted;
+        and nobody is kept waiting for the others' sake when a gateway has died with units in doubt.
         """
+        if self.waited:
+            return min(self.cap, self._restocked)
         seen = self._restocked - self._others - self.counted
         fair = seen if self._sellers <= 1 else seen // (2 * self._sellers)
         return min(self.cap, self._restocked, max(fair, next_quantity))

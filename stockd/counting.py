@@ -97,6 +97,7 @@ class Counting:
             return
         ends = [tally.look_at, escrows.next_patience_end(escrow, now)]
         if not escrows.send_back(escrow) and await self._rest(escrow, min(end for end in ends if end is not None)):
+            tally.waited = True
             await self._turn(escrow, tally)
 
     async def _turn(self, escrow: Escrow, tally: Tally) -> None:

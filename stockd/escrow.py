@@ -232,6 +232,7 @@ def settle(escrow: Escrow, granted: int, sold: int) -> None:
     else:
         # What is free is found anew before the next grant; until then more may have come back than may be granted.
         escrow.tally.sold += sold
+        escrow.tally.waited = False
         escrow.free = 0
     escrow.wake()
 

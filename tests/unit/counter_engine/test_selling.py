@@ -186,3 +186,16 @@ async def test_over_how_many_servers_it_is_spread_is_learnt_from_the_reads() -> 
     await asyncio.sleep(1)
     await shop.reserve(0, {"a": 1})
     assert list((await shop.reserve(0, {"a": 1})).owners) == [3]
+
+
+@in_virtual_time
+async def test_units_in_doubt_of_a_dead_gateway_do_not_keep_the_last_units_from_buyers() -> None:
+    shop = Shop(2)
+    shop.create("a", 5)
+    for number in range(2):  # they know of each other, and share
+        await shop.sell(await shop.reserve(number, {"a": 1}), {"a": 1})
+    await asyncio.sleep(1)
+    await shop.reserve(0, {"a": 1})  # nobody ever commits this
+    began = asyncio.get_running_loop().time()
+    assert (await shop.reserve(0, {"a": 1})).verdicts == [GRANTED]
+    assert asyncio.get_running_loop().time() - began <= 2 * REFRESH_S
