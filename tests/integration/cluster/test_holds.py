@@ -20,9 +20,8 @@ from tests.integration.buying import (
     ask,
     create_skus,
     order,
-    place_all,
+    place_until_answered,
     quiet_stock,
-    told,
     units_of,
     until,
 )
@@ -44,14 +43,15 @@ async def until_answered(methods: Sequence[Any], request: Any, first: int) -> Re
         await asyncio.sleep(RETRY_PAUSE_S)
 
 
-async def end_all(
+async def place_and_end_all(
     clients: Sequence[Client], requests: Sequence[orders_pb2.PlaceOrderRequest], rng: random.Random
 ) -> list[Reply]:
-    """Each order is confirmed or cancelled twice, or once each, around the time when it expires."""
+    """Each order is placed, and confirmed or cancelled twice, or once each, around the time when it expires."""
     confirm = ([each.confirm_order for each in clients], orders_pb2.ConfirmOrderRequest)
     cancel = ([each.cancel_order for each in clients], orders_pb2.CancelOrderRequest)
 
     async def end(number: int, request: orders_pb2.PlaceOrderRequest) -> list[Reply]:
+        assert (await place_until_answered(clients, request, number)).told == ACCEPTED
         await asyncio.sleep(rng.uniform(0.5, 3.5))
         doing = rng.choice([(confirm, confirm), (confirm, cancel), (cancel, confirm), (cancel, cancel)])
         replies = await asyncio.gather(
@@ -93,8 +93,7 @@ async def test_of_all_that_ends_a_hold_exactly_one_counts(running: Cluster, clie
     await create_skus(clients[0], skus, UNITS)
     rng = random.Random(11)
     requests = [order({sku: rng.randint(1, 3) for sku in rng.sample(skus, 2)}, hold_s=2.0) for _ in range(ORDERS)]
-    assert told(await place_all(clients, requests)) == {ACCEPTED: ORDERS}
-    replies = await end_all(clients, requests, rng)
+    replies = await place_and_end_all(clients, requests, rng)
     assert {reply.told for reply in replies} == {ACCEPTED, "ORDER_STATE"}
     await check_each_ended_once(running, clients, requests, skus)
 
@@ -106,13 +105,12 @@ async def test_a_gateway_that_is_killed_meanwhile_ends_no_hold_twice_and_keeps_n
     await create_skus(clients[0], skus, UNITS)
     rng = random.Random(12)
     requests = [order({sku: rng.randint(1, 3) for sku in rng.sample(skus, 2)}, hold_s=3.0) for _ in range(ORDERS)]
-    assert told(await place_all(clients, requests)) == {ACCEPTED: ORDERS}
 
     async def break_in() -> None:
         for gateway in ("gateway-0", "gateway-1"):
             await asyncio.sleep(1.0)
             await kill_and_start(running, gateway)
 
-    replies, _ = await asyncio.gather(end_all(clients, requests, rng), break_in())
+    replies, _ = await asyncio.gather(place_and_end_all(clients, requests, rng), break_in())
     assert {reply.told for reply in replies} == {ACCEPTED, "ORDER_STATE"}
     await check_each_ended_once(running, clients, requests, skus)
