@@ -63,7 +63,8 @@ class ClusterSpec:
                 return []
             return [f"cassandra-{index}" for index in range(1, self.nodes + 1)]
         if role == "consume":
-            return ["consume-0"] if self.consumers else []
+            # Consumers that end orders give their units back to the stock servers.
+            return ["consume-0"] if self.consumers and self.stockds else []
         count = {"stockd": self.stockds, "gateway": self.gateways, "relay": self.relays}[role]
         return [f"{role}-{index}" for index in range(count)]
 
