@@ -457,7 +457,8 @@ def _remarks(document: Document) -> str:
             " ratios nearer to 1."
         ),
         (
-            "A run begins when the events of the warm-up are on Kafka, and its CPU is counted until its own are. The"
+            "A run begins when the stock servers have given back what they had taken ahead for the one before and the"
+            " events of the warm-up are on Kafka; its CPU is counted until its own are. The"
             " rate in orders/s is that of the answers; the relay works meanwhile as far as it gets."
         ),
         (

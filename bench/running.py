@@ -150,6 +150,7 @@ class Bench:
         self._say = say
 
     def unary(self, system: System, load_name: str, skus: Sequence[str], in_flight: int, repetition: int) -> None:
+        systems.wait_until_quiet(system)
         with worker("bench.load", unary_settings(self._plan, system, skus, in_flight)) as load:
             result = measured(load, system)
         note = {"in_flight": in_flight, "load": load_name}
@@ -163,6 +164,7 @@ class Bench:
         repetition: int,
         standing_still: Sequence[str] = (),
     ) -> None:
+        systems.wait_until_quiet(system)
         with worker("bench.load", stream_settings(self._plan, system, skus, self._plan.messages)) as load:
             result = measured(load, system, standing_still)
         self._note("stream", system.name, load_name, repetition, result | {"load": load_name})

@@ -31,6 +31,11 @@ CREATE_TIMEOUT_S = 30.0
 
 METRICS_TIMEOUT_S = 5.0
 
+QUIET_S = 1.2
+"""Longer than two looks of a stock server's housekeeping."""
+
+QUIET_LIMIT_S = 180.0
+
 DRAIN_LIMIT_S = 600.0
 """For the relay to publish what a run left behind."""
 
@@ -88,11 +93,12 @@ def embedded(directory: Path) -> Iterator[System]:
 
 @contextmanager
 def whole_cluster(directory: Path, say: Callable[[str], None]) -> Iterator[tuple[System, Endpoints]]:
-    """1 gateway, 2 stockd, 1 relay, and one server each of Cassandra, Kafka and PostgreSQL.
+    """1 gateway, 2 stockd, 1 relay, and one server each of Cassandra, Kafka and PostgreSQL. No consumers: what becomes
+    of orders after they are on Kafka is not on their way.
 
     Raises ForeignServer, and whatever `cluster.up` raises.
     """
-    spec = ClusterSpec(directory / "cluster", stockds=2, gateways=1, relays=1, log_level="warning")
+    spec = ClusterSpec(directory / "cluster", stockds=2, gateways=1, relays=1, consumers="", log_level="warning")
     try:
         running = cluster.up(spec, say=say)
         ends = running.endpoints
@@ -150,6 +156,19 @@ def conditional_writes(system: System) -> int:
             for family in text_string_to_metric_families(page.read().decode()):
                 total += sum(sample.value for sample in family.samples if sample.name == "sluice_stockd_takes_total")
     return int(total)
+
+
+def wait_until_quiet(system: System) -> None:
+    """Returns when the stock servers write nothing any more: what was taken ahead for the run before is back. Raises
+    TimeoutError.
+    """
+    deadline = time.monotonic() + QUIET_LIMIT_S
+    before = -1
+    while (now := conditional_writes(system)) != before:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the stock servers have not become quiet in {QUIET_LIMIT_S:g} s")
+        before = now
+        time.sleep(QUIET_S if system.metrics else 0)
 
 
 def create_skus(endpoint: str, skus: Sequence[str], policy: str = "STOCK_POLICY_UNSPECIFIED") -> None:

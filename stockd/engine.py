@@ -53,6 +53,10 @@ fewer where so many SKUs are sold that each take is for longer."""
 OWNERS_STALE_S = 10.0
 """How often an `exact` SKU, of which nothing is taken ahead, is read to learn over how many servers it is spread."""
 
+RETURNS_PER_LOOK = 100
+"""Give-backs between two looks of the housekeeping. At the end of a sale of 10,000 SKUs each of them has some, and all
+at once would take the ledger from those who go on selling. Whoever drains is in a hurry and does not count them."""
+
 REFILL_PAUSE_S = 0.2
 """After taking ahead failed: the ledger is away or nearly empty, and every order would try again."""
 
@@ -130,6 +134,7 @@ class Engine:
         self._last_seq = 0
         self._waiting_orders = 0
         self._tasks: set[asyncio.Task[None]] = set()
+        self._returns_left = RETURNS_PER_LOOK
         self._fenced = False
         self._draining = False
 
@@ -225,6 +230,7 @@ class Engine:
 
     def return_unsold(self) -> None:
         """Demand fades without anybody telling."""
+        self._returns_left = RETURNS_PER_LOOK
         self._holding = {escrow for escrow in self._holding if escrow.free}
         for escrow in list(self._holding):
             self._tend(escrow)
@@ -364,7 +370,7 @@ class Engine:
             return _Need.UNITS_OF_OTHERS
         if self._escrows.get(escrow.sku) is not escrow:
             return _Need.NOTHING  # forgotten: what it took ahead now nobody would find
-        if appetite.surplus(escrow.free, self._kept(escrow)):
+        if (self._returns_left > 0 or self._draining) and appetite.surplus(escrow.free, self._kept(escrow)):
             return _Need.LESS
         if self._monotonic() >= escrow.refill_not_before and appetite.wants_refill(escrow.free, self._ahead(escrow)):
             return _Need.MORE
@@ -515,11 +521,13 @@ class Engine:
                     return
             await self._pause(escrow)
             return
+        self._returns_left -= 1
         escrow.free -= count  # they are on their way: nobody may be granted them
         outcome = None
         with suppress(StoreUnreachable):
             outcome = await self._take(escrow, -count)
         if not isinstance(outcome, Applied):
+            self._returns_left += 1
             escrow.free += count
             await self._pause(escrow)
 
