@@ -5,7 +5,7 @@ import importlib
 import inspect
 import sys
 from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
-from contextlib import AsyncExitStack, asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,14 @@ from commands import process
 from commands.front import measure_loop_lag
 from commands.own_consumer_names import OWN_CONSUMERS
 from commands.own_consumers import OwnParts, own_parts
+from commands.stock_servers import rpc_keepers
 from consumers.runtime.consuming import consume_kafka
 from consumers.runtime.handling import Consumer
 from consumers.runtime.meters import Meters
-from gateway.keeper_rpc import RpcKeeper
 from gateway.keepers import Keepers
 from journal.postgres import PostgresJournal
 from journal.postgres_tallies import PostgresTallies
-from sluice.settings import ConsumeSettings, parse_members
+from sluice.settings import ConsumeSettings
 from sluice.telemetry import metrics
 from stockd.stores.chosen import open_store
 
@@ -81,14 +81,11 @@ async def _parts(
     )
     store = await process.open_patiently("stock store", stop, lambda: open_store(settings))
     tallies = PostgresTallies(url, timeout_s=settings.journal_timeout_s)
-    keepers = {name: RpcKeeper(address) for name, address in parse_members(settings.stockd).items()}
-    links = Keepers(keepers)
     try:
-        yield own_parts(settings, registry, journal, tallies, store, links), links.watch
+        async with rpc_keepers(settings.stockd) as keepers:
+            with closing(Keepers(keepers)) as links:
+                yield own_parts(settings, registry, journal, tallies, store, links), links.watch
     finally:
-        links.close()
-        for keeper in keepers.values():
-            await keeper.close()
         await tallies.close()
         await store.close()
         await journal.close()

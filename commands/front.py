@@ -10,13 +10,13 @@ from typing import Any
 
 import structlog
 from grpc_channelz.v1 import channelz
-from prometheus_client import CollectorRegistry
+from prometheus_client import CollectorRegistry, Gauge
 
 from commands.process import until_stopped
 from gateway import order_service, stock_service
 from gateway.changing import CANCEL, CONFIRM, Changing
 from gateway.committing import Committing
-from gateway.keepers import Keepers
+from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
 from gateway.order_service import OrderService
 from gateway.placing import Placing
@@ -110,6 +110,7 @@ async def serve_front(
     for reach in order_needs:
         name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
         metrics.gauge(registry, name, f"1 while the {reach.name} does not answer", partial(_away, reach))
+    _show_keepers(registry, links)
     server.add_generic_rpc_handlers((orders.handler(), stock.handler()))
     reflection.enable(server, REFLECTED_SERVICES)
     channelz.add_channelz_servicer(server)
@@ -145,6 +146,16 @@ LOOP_LAG_INTERVAL_S = 0.25
 
 def _away(reach: Reachability) -> float:
     return float(reach.away)
+
+
+def _show_keepers(registry: CollectorRegistry, links: Keepers) -> None:
+    answers = Gauge("sluice_gateway_stockd_answers", "1 while this stock server answers", ["stockd"], registry=registry)
+    for link in links.links():
+        answers.labels(link.name).set_function(partial(_answers, link))
+
+
+def _answers(link: KeeperLink) -> float:
+    return float(not link.away)
 
 
 async def measure_loop_lag(registry: CollectorRegistry) -> None:

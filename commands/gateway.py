@@ -4,9 +4,9 @@ import asyncio
 
 from commands import process
 from commands.front import serve_front
-from gateway.keeper_rpc import RpcKeeper
+from commands.stock_servers import rpc_keepers
 from journal.postgres import PostgresJournal
-from sluice.settings import GatewaySettings, parse_members
+from sluice.settings import GatewaySettings
 from sluice.telemetry import metrics
 from stockd.stores.chosen import open_store
 
@@ -32,23 +32,21 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         stop,
         lambda: open_store(settings),
     )
-    keepers = {name: RpcKeeper(address) for name, address in parse_members(settings.stockd).items()}
     try:
-        await serve_front(
-            listen=settings.listen,
-            keepers=keepers,
-            journal=journal,
-            store=store,
-            registry=registry,
-            reserve_limit_s=settings.reserve_limit_s,
-            journal_connections=settings.journal_connections,
-            max_orders_in_flight=settings.max_orders_in_flight,
-            max_batches_in_flight=settings.max_batches_in_flight,
-            drain_limit_s=settings.drain_limit_s,
-            stop=stop,
-        )
+        async with rpc_keepers(settings.stockd) as keepers:
+            await serve_front(
+                listen=settings.listen,
+                keepers=keepers,
+                journal=journal,
+                store=store,
+                registry=registry,
+                reserve_limit_s=settings.reserve_limit_s,
+                journal_connections=settings.journal_connections,
+                max_orders_in_flight=settings.max_orders_in_flight,
+                max_batches_in_flight=settings.max_batches_in_flight,
+                drain_limit_s=settings.drain_limit_s,
+                stop=stop,
+            )
     finally:
-        for keeper in keepers.values():
-            await keeper.close()
         await store.close()
         await journal.close()

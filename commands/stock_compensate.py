@@ -3,6 +3,7 @@
 import asyncio
 import json
 from collections.abc import Sequence
+from contextlib import AsyncExitStack
 from functools import partial
 from typing import Annotated, Any
 
@@ -13,15 +14,15 @@ from rich.table import Table
 from commands.calling import AsJson
 from commands.front import utc_now
 from commands.options import load
+from commands.stock_servers import rpc_keepers
 from consumers.compensation import Excess, compensate, excess_of
-from gateway.keeper_rpc import RpcKeeper
 from gateway.keepers import Keepers
 from journal.postgres import PostgresJournal
 from journal.postgres_tallies import PostgresTallies
 from journal.tallies import TalliedOrder, Victims
 from orders.moving import move_orders
 from sluice.errors import LedgerMissing, Unreachable
-from sluice.settings import ConsumeSettings, parse_members
+from sluice.settings import ConsumeSettings
 from stockd.counter_repair import repair_counter
 from stockd.stores.chosen import open_standing_store
 
@@ -68,34 +69,28 @@ async def _run(
 ) -> Sequence[tuple[Excess, Sequence[TalliedOrder]]]:
     """What was found for each SKU, with the orders that were or would be cancelled."""
     url = settings.journal_url.get_secret_value()
-    journal = await PostgresJournal.open(url, connections=1, timeout_s=ANSWER_LIMIT_S)
-    tallies = PostgresTallies(url, timeout_s=ANSWER_LIMIT_S)
-    keepers = {name: RpcKeeper(address) for name, address in parse_members(settings.stockd).items()}
-    links = Keepers(keepers)
     victims = Victims(settings.oversold_first)
     found = []
-    try:
+    async with AsyncExitStack() as opened:
+        journal = await PostgresJournal.open(url, connections=1, timeout_s=ANSWER_LIMIT_S)
+        opened.push_async_callback(journal.close)
+        tallies = PostgresTallies(url, timeout_s=ANSWER_LIMIT_S)
+        opened.push_async_callback(tallies.close)
         store = await open_standing_store(settings)
-        try:
-            for each in [sku] if sku is not None else await tallies.skus():
-                if preview:
-                    excess = await excess_of(each, tallies, store, victims, MAX_SHOWN)
-                    if excess is not None:
-                        found.append((excess, excess.beyond))
-                    continue
-                move = partial(move_orders, owners=links, journal=journal, now=utc_now)
-                done = await compensate(each, tallies, store, victims, move)
-                if done is not None:
-                    await repair_counter(each, journal, store)
-                    found.append((done.excess, done.ended))
-        finally:
-            await store.close()
-    finally:
-        links.close()
-        for keeper in keepers.values():
-            await keeper.close()
-        await tallies.close()
-        await journal.close()
+        opened.push_async_callback(store.close)
+        links = Keepers(await opened.enter_async_context(rpc_keepers(settings.stockd)))
+        opened.callback(links.close)
+        move = partial(move_orders, owners=links, journal=journal, now=utc_now)
+        for each in [sku] if sku is not None else await tallies.skus():
+            if preview:
+                excess = await excess_of(each, tallies, store, victims, MAX_SHOWN)
+                if excess is not None:
+                    found.append((excess, excess.beyond))
+                continue
+            done = await compensate(each, tallies, store, victims, move)
+            if done is not None:
+                await repair_counter(each, journal, store)
+                found.append((done.excess, done.ended))
     return found
 
 

@@ -81,13 +81,15 @@ class Tally:
         self.on_its_way = 0
         self.cell = Cell(self.cell.incarnation, self.cell.number + 1)
 
-    def saw(self, restocked: int, counts: Counts, now: float) -> None:
-        """A read that began when nothing was on its way."""
+    def saw(self, restocked: int, counts: Counts, owners: int, now: float) -> None:
+        """A read that began when nothing was on its way. `owners`: over how many servers the SKU is spread; those
+        that have not sold yet are about to.
+        """
         assert not self.on_its_way, "a read must follow the addition, or it may or may not show it"
         by_incarnation = counted_by(counts)
         by_incarnation.pop(self.cell.incarnation, None)
         self._others = sum(by_incarnation.values())
-        self._sellers = len(open_sellers(counts))
+        self._sellers = max(owners, len(open_sellers(counts)))
         self._restocked = restocked
         self._seen_by_all = self.counted
         self.read_at = now

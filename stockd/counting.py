@@ -154,7 +154,7 @@ class Counting:
         if Cell(self._incarnation, ALL_CELLS) in counts.closed:
             raise self._fence()
         self._choose_owners(sku, ledger.owners)
-        tally.saw(sum(ledger.restocks.values()), counts, began)
+        tally.saw(sum(ledger.restocks.values()), counts, ledger.owners, began)
 
     def _sell_from_memory(self, escrow: Escrow, tally: Tally) -> None:
         if tally.read_at is not None:

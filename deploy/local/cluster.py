@@ -97,6 +97,10 @@ class Cluster:
     def log(self, name: str) -> Path:
         return self.spec.directory / "logs" / f"{name}.log"
 
+    def metrics(self, name: str) -> str:
+        """The URL of the metrics of a Sluice process."""
+        return services.metrics_url(self._ports, name)
+
     def make(self, member: _Member) -> Process:
         process = member.make(self.log(member.name))
         with self._lock:

@@ -4,7 +4,6 @@ On a cluster of its own, because the tests leave a server dead for a while.
 """
 
 import asyncio
-import urllib.request
 from collections.abc import AsyncIterator, Iterator, Sequence
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -15,7 +14,6 @@ from commands.burst import ACCEPTED
 from deploy.local import cluster, processes
 from deploy.local.cluster import Cluster
 from deploy.local.layout import ClusterSpec, address
-from deploy.local.services import metrics_url
 from gateway.keeper_rpc import RpcKeeper
 from journal.postgres import PostgresJournal
 from journal.protocol import Batch, CommitResult, IncarnationsFenced, Spend
@@ -33,6 +31,7 @@ from tests.integration.buying import (
     until,
 )
 from tests.integration.cluster.conftest import START_LIMIT_S, audit_whole
+from tests.integration.scraping import scraped
 from tests.servers import server_directory
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(START_LIMIT_S)]
@@ -218,7 +217,5 @@ async def counted(started: Cluster, metric: str, *, except_of: str) -> int:
     total = 0.0
     for name in started.spec.names("stockd"):
         if name != except_of:
-            url = metrics_url(started._ports, name)
-            page = (await asyncio.to_thread(urllib.request.urlopen, url, None, 5)).read().decode()
-            total += sum(float(line.split()[1]) for line in page.splitlines() if line.startswith(metric + " "))
+            total += (await scraped(started.metrics(name)))[metric]
     return int(total)

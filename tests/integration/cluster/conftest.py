@@ -6,6 +6,7 @@ SLUICE_TEST_CLUSTER names the directory of one that is running or is to stay up:
 import asyncio
 import os
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
 from pathlib import Path
 from uuid import uuid4
 
@@ -18,6 +19,7 @@ from deploy.local.cluster import Cluster
 from deploy.local.layout import ClusterSpec
 from deploy.local.services import stock_store
 from tests.integration.buying import Client, connected, until
+from tests.integration.scraping import scraped
 from tests.servers import server_directory
 
 START_LIMIT_S = 420
@@ -56,6 +58,15 @@ def running(sluice_cluster: Cluster) -> Iterator[Cluster]:
             process.start()
     for name in sluice_cluster.names:
         sluice_cluster.process(name).wait_until(sluice_cluster.process(name).answers)
+    asyncio.run(until("the gateways reach all stock servers", partial(_all_reached, sluice_cluster), limit_s=30.0))
+
+
+async def _all_reached(running: Cluster) -> bool:
+    for gateway in running.spec.names("gateway"):
+        shown = await scraped(running.metrics(gateway))
+        if not all(shown[f'sluice_gateway_stockd_answers{{stockd="{name}"}}'] for name in running.spec.names("stockd")):
+            return False
+    return True
 
 
 @pytest.fixture

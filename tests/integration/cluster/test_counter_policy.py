@@ -3,7 +3,7 @@ never miscounted for long.
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -73,6 +73,16 @@ async def one_to_each(running: Cluster, tmp_path: Path) -> AsyncIterator[list[Cl
             gateway.kill()
 
 
+@pytest.fixture
+def uncompensated(running: Cluster) -> Iterator[None]:
+    """Nobody cancels what is oversold before the test has counted it."""
+    consumers = running.process("consume-0")
+    consumers.stop()
+    yield
+    consumers.cont()
+
+
+@pytest.mark.usefixtures("uncompensated")
 async def test_three_stock_servers_oversell_a_burst_and_stay_below_the_bound(
     running: Cluster, one_to_each: list[Client], name: str
 ) -> None:
@@ -90,6 +100,7 @@ async def test_three_stock_servers_oversell_a_burst_and_stay_below_the_bound(
     assert (await audit_whole(running)).findings == []
 
 
+@pytest.mark.usefixtures("uncompensated")
 async def test_spread_over_three_stock_servers_it_is_oversold_within_the_bound(
     running: Cluster, clients: list[Client], name: str
 ) -> None:
@@ -104,6 +115,7 @@ async def test_spread_over_three_stock_servers_it_is_oversold_within_the_bound(
     await until("all that was sold is counted", partial(_all_counted, running, [name]), limit_s=5.0)
 
 
+@pytest.mark.usefixtures("uncompensated")
 async def test_a_killed_stock_server_leaves_no_drift(running: Cluster, clients: list[Client], name: str) -> None:
     skus = [f"{name}-{number}" for number in range(SKUS)]
     await create_skus(clients[0], skus, UNITS, POLICY)

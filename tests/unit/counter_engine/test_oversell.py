@@ -29,6 +29,15 @@ async def test_servers_that_read_at_the_same_time_sell_the_last_unit_once_each()
 
 
 @in_virtual_time
+async def test_those_over_whom_a_sku_is_spread_leave_each_other_a_share_before_any_has_sold() -> None:
+    shop = Shop(3)
+    shop.create("a", 300)
+    shop.store.owners["a"] = 3
+    granted = await asyncio.gather(*(shop.reserve(number, *[{"a": 1}] * 300) for number in range(3)))
+    assert [reservation.verdicts.count(GRANTED) for reservation in granted] == [50] * 3
+
+
+@in_virtual_time
 async def test_a_server_that_was_cut_off_oversells_by_no_more_than_its_cap() -> None:
     shop = Shop(2)
     shop.create("a", 3_000)
