@@ -99,7 +99,7 @@ async def _fill(store: CassandraStore, dead: UUID, skus: int) -> None:
             sku = f"article-{number:08d}"
             await session.write(stock.bind((sku, 0, uuid4(), UNITS - 1, UNITS)))
             await session.write(stock.bind((sku, 1, dead, UNITS - 1, 1)))
-            await store.note_holder(dead, sku)
+            await store.note_held(dead, [sku])
 
     await asyncio.gather(*(write() for _ in range(WRITES_AT_ONCE)))
 

@@ -41,8 +41,8 @@ class GenerousStore:
         del sku, incarnation, before, count
         return Applied()
 
-    async def note_holder(self, incarnation: UUID, sku: str) -> None:
-        del incarnation, sku
+    async def note_held(self, incarnation: UUID, skus: Sequence[str]) -> None:
+        del incarnation, skus
 
 
 class QuietJournal:

@@ -169,14 +169,16 @@ class StockService:
     async def _counted(
         self, ledger: Ledger, sold: int, as_of: datetime, consistency: Consistency
     ) -> stock_pb2.GetStockResponse:
-        """Nothing is taken out of the ledger of a counter SKU: what is available is what is not counted as sold."""
+        """Nothing is taken out of the ledger of a counter SKU: available is what is not counted as sold. Counts come a
+        moment later than sales, and what is sold already is not available either.
+        """
         counts = await self._store.counts(ledger.sku, consistency)
         restocked = sum(ledger.restocks.values())
         return stock_pb2.GetStockResponse(
             sku=ledger.sku,
             policy=ledger.policy,  # type: ignore[arg-type]  # as above
             restocked=restocked,
-            available=max(0, restocked - counting.counted(counts)),
+            available=max(0, restocked - max(counting.counted(counts), sold)),
             escrow=0,
             sold=max(0, sold),
             as_of=timestamp(as_of),

@@ -123,7 +123,7 @@ class Counting:
     async def _join(self, sku: str, tally: Tally) -> None:
         """Before the first sale, so that a successor finds it and others know that there is one more to sell."""
         if not tally.joined:
-            await self._store.note_holder(self._incarnation, sku)
+            await self._store.note_held(self._incarnation, [sku])
             await self._store.add_sold(sku, tally.cell, 0)
             tally.joined = True
 

@@ -5,8 +5,8 @@ the escrow does not suffice wait and share the next one. How much is taken ahead
 the policy's appetite: nothing ahead and at once for `exact`, about a second of demand for `escrow`. Of SKUs with the
 policy `counter` nothing is taken; `stockd/counting.py` says what is free, and all else is the same for them.
 
-Safety rests on three rules (design §3): a write of unknown outcome is sent again unchanged, never made anew; a
-reservation is believed sold or void only as the journal's row says; a fenced incarnation stops.
+Safety rests on three rules (design §3): a write of unknown outcome is sent again unchanged, never made anew
+(`stockd/taking.py`); a reservation is believed sold or void only as the journal's row says; a fenced incarnation stops.
 """
 
 import asyncio
@@ -24,17 +24,14 @@ from journal.protocol import IncarnationFenced, Journal
 from sluice.errors import JournalUnreachable, KeeperUnreachable, StoreUnreachable
 from sluice.model import StockPolicy
 from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement, Verdict
-from sluice.seams.stock_store import Applied, Consistency, NoSuchSku, Refused, Row, StockStore
+from sluice.seams.stock_store import Applied, NoSuchSku, Refused, StockStore
 from stockd import appetite
 from stockd import escrow as escrows
 from stockd.counting import REFRESH_S, Counting
 from stockd.escrow import Escrow, EscrowLine, Request, Waiter
 from stockd.metrics import StockdMetrics
 from stockd.spreading import Spreading
-
-RESEND_BACKOFF_S = (0.01, 0.05, 0.2, 0.5)
-"""Pauses before a write of unknown outcome is sent again; the last repeats. It must be resolved before the SKU can
-be written again, but a store in trouble must not be hammered."""
+from stockd.taking import Taking
 
 HOUSEKEEPING_INTERVAL_S = 0.5
 """How often overdue reservations and suspect rows are looked at: well below the reservation grace."""
@@ -45,20 +42,15 @@ MAX_CLOSE_BATCH = 1_000
 FENCE_CHECK_INTERVAL_S = 2.0
 """How soon a fenced zombie notices. Only for tidiness: nothing it grants can be committed."""
 
-AVAILABLE_STALE_S = 1.0
-LONGEST_STALE_S = 5.0
-"""How old the last sight of a SKU's available units may be when units are taken ahead: one read a second and SKU, and
-fewer where so many SKUs are sold that each take is for longer."""
-
-OWNERS_STALE_S = 10.0
-"""How often an `exact` SKU, of which nothing is taken ahead, is read to learn over how many servers it is spread."""
-
 RETURNS_PER_LOOK = 100
 """Give-backs between two looks of the housekeeping. At the end of a sale of 10,000 SKUs each of them has some, and all
 at once would take the ledger from those who go on selling. Whoever drains is in a hurry and does not count them."""
 
 REFILL_PAUSE_S = 0.2
-"""After taking ahead failed: the ledger is away or nearly empty, and every order would try again."""
+"""After taking ahead failed: the ledger is away, busy or nearly empty, and every order would try again."""
+
+GIVE_BACK_PAUSE_S = 0.5
+"""After giving back failed, unless somebody asks for the SKU before."""
 
 _log = structlog.get_logger(__name__)
 
@@ -125,11 +117,18 @@ class Engine:
             metrics=metrics,
         )
         self._breadth = appetite.Breadth()
+        self._taking = Taking(
+            incarnation=incarnation,
+            store=store,
+            monotonic=monotonic,
+            horizon_s=self._breadth.horizon_s,
+            fence=self._fence,
+            choose_owners=self._spreading.choose,
+            metrics=metrics,
+        )
         self._escrows: dict[str, Escrow] = {}
         # Those with free units, and some that had some: a look at all that there are would take long.
         self._holding: set[Escrow] = set()
-        # After a write of unknown outcome: a copy of it may land later, so their rows are looked at again.
-        self._suspects: set[Escrow] = set()
         self._open: dict[int, _OpenReservation] = {}
         self._last_seq = 0
         self._waiting_orders = 0
@@ -215,17 +214,8 @@ class Engine:
         self._apply([Settlement(self.incarnation, seq, sold) for seq, sold in rows.items()])
 
     async def audit_suspects(self) -> None:
-        """Compares the rows of quiet SKUs with what is believed, where a write may have landed late."""
-        for escrow in [escrow for escrow in self._suspects if not escrow.tended]:
-            believed = escrow.row
-            try:
-                ledger = await self._store.read(escrow.sku, Consistency.STRONG)
-            except StoreUnreachable:
-                return
-            if escrow.tended or escrow.row != believed or ledger is None:
-                continue  # a write may have overtaken the read: what it saw says nothing of what is believed now
-            self._suspects.discard(escrow)
-            self._believe(escrow, ledger.held.get(self.incarnation))
+        """Looks again at rows whose last write nobody answered for a while."""
+        for escrow in await self._taking.audit_suspects():
             self._tend(escrow)
 
     def return_unsold(self) -> None:
@@ -245,7 +235,7 @@ class Engine:
             escrow = self._escrows.get(sku)
             if escrow is not None and escrow.free and not escrow.tended:
                 with suppress(StoreUnreachable):
-                    await self._look(escrow)
+                    await self._taking.look(escrow)
                 self._tend(escrow)
 
     def _rate_of(self, sku: str) -> float:
@@ -335,9 +325,10 @@ class Engine:
             self._tend(escrow)
 
     def _expire(self, waiters: list[Waiter]) -> None:
+        verdict = Verdict.OVERLOADED if self._taking.overloaded() else Verdict.LEDGER_UNREACHABLE
         for waiter in waiters:
             if not waiter.decided:
-                escrows.refuse(waiter, Verdict.LEDGER_UNREACHABLE, waiter.lines[0][2])
+                escrows.refuse(waiter, verdict, waiter.lines[0][2])
 
     def _apply(self, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:
@@ -436,16 +427,16 @@ class Engine:
         except StoreUnreachable:
             escrows.hand_out(escrow)  # of units that came back meanwhile
             escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
-            if escrow not in self._suspects:
+            if not self._taking.is_suspect(escrow):
                 self._forget_if_empty(escrow)
 
     async def _fetch_from_ledger(self, escrow: Escrow) -> None:
         outcome: Applied | Refused | NoSuchSku | None = NoSuchSku()
-        if await self._look(escrow):
+        if await self._taking.look(escrow):
             missing = escrow.demand - escrow.free
             if missing <= 0 or escrow.tally is not None:
                 return
-            outcome = await self._take(escrow, missing + self._ahead(escrow))
+            outcome = await self._taking.take(escrow, missing + self._ahead(escrow))
         if isinstance(outcome, NoSuchSku):
             escrows.refuse_all(escrow, Verdict.SKU_NOT_FOUND)
             self._forget_if_empty(escrow)
@@ -453,7 +444,7 @@ class Engine:
             escrow.look_anew()
             short = escrows.refuse_hopeless(escrow, outcome.available, self._monotonic())
             if short > 0:
-                await self._take(escrow, short)
+                await self._taking.take(escrow, short)
                 return
             escrows.hand_out(escrow)
             if escrow.demand > escrow.free:
@@ -462,46 +453,18 @@ class Engine:
     async def _refill(self, escrow: Escrow) -> None:
         """Takes ahead of demand. What stands in the way must not hold up anything: it is tried again later."""
         outcome = None
-        with suppress(StoreUnreachable):
-            if await self._look(escrow) and (count := self._ahead(escrow) - escrow.free) > 0:
-                outcome = await self._take(escrow, count)
+        with self._taking.turns.ahead() as is_time, suppress(StoreUnreachable):
+            if is_time and await self._taking.look(escrow) and (count := self._ahead(escrow) - escrow.free) > 0:
+                outcome = await self._taking.take(escrow, count)
         if not isinstance(outcome, Applied):
             escrow.refill_not_before = self._monotonic() + REFILL_PAUSE_S
-
-    async def _look(self, escrow: Escrow) -> bool:
-        """Whether there is such a SKU. Learns its policy, and from time to time what is available and how it is spread.
-
-        Raises StoreUnreachable if the policy is not known yet.
-        """
-        now = self._monotonic()
-        stale_s = OWNERS_STALE_S
-        if escrow.policy is StockPolicy.ESCROW:
-            stale_s = min(max(AVAILABLE_STALE_S, self._breadth.horizon_s()), LONGEST_STALE_S)
-        if escrow.policy and now - escrow.seen_at < stale_s:
-            return True
-        try:
-            ledger = await self._store.read(escrow.sku, Consistency.QUORUM)
-        except StoreUnreachable:
-            self._metrics.store_errors.inc()
-            if escrow.policy is None:
-                raise
-            return True  # what was last seen must do; the take will tell
-        if ledger is None:
-            return False
-        escrow.policy = ledger.policy
-        self._spreading.choose(escrow.sku, ledger.owners)
-        if ledger.policy is StockPolicy.COUNTER and escrow.tally is None:
-            escrows.begin_counting(escrow, self.incarnation)
-        escrow.available = ledger.available
-        escrow.seen_at = self._monotonic()
-        return True
 
     def _forget_if_empty(self, escrow: Escrow) -> None:
         """Clients may ask for any name: those of no SKU must not fill memory."""
         holds = escrow.in_doubt or escrow.returning or escrow.free
         if escrow.row is None and not holds and self._escrows.get(escrow.sku) is escrow:
             del self._escrows[escrow.sku]
-            self._suspects.discard(escrow)
+            self._taking.forget(escrow)
 
     async def _wait_for_units_in_doubt(self, escrow: Escrow) -> None:
         now = self._monotonic()
@@ -517,15 +480,18 @@ class Engine:
         """Returns free units; while the store is away, keeps them until somebody asks or some time has passed."""
         if escrow.policy is None:  # they came back before anybody asked this server for the SKU
             with suppress(StoreUnreachable):
-                if await self._look(escrow):
+                if await self._taking.look(escrow):
                     return
             await self._pause(escrow)
+            return
+        if self._taking.turns.crowded() and not self._draining:
+            self._returns_left = 0  # at the next look
             return
         self._returns_left -= 1
         escrow.free -= count  # they are on their way: nobody may be granted them
         outcome = None
         with suppress(StoreUnreachable):
-            outcome = await self._take(escrow, -count)
+            outcome = await self._taking.take(escrow, -count)
         if not isinstance(outcome, Applied):
             self._returns_left += 1
             escrow.free += count
@@ -533,58 +499,8 @@ class Engine:
 
     async def _pause(self, escrow: Escrow) -> None:
         with suppress(TimeoutError):
-            async with asyncio.timeout(RESEND_BACKOFF_S[-1]):
+            async with asyncio.timeout(GIVE_BACK_PAUSE_S):
                 await escrow.change()
-
-    async def _take(self, escrow: Escrow, count: int) -> Applied | Refused | NoSuchSku | None:
-        """One conditional write, sent again until its outcome is known. None: look again, nothing was taken.
-
-        A negative count gives back. Raises StoreUnreachable if nothing was sent, IncarnationFenced if the row turns
-        out to be folded.
-        """
-        before = escrow.row
-        wanted = Row((before.units if before else 0) + count, (before.version if before else 0) + 1)
-        attempt = 0
-        while True:
-            try:
-                await self._note_holder(escrow)
-                outcome = await self._store.take(escrow.sku, self.incarnation, before, count)
-                break
-            except StoreUnreachable as error:
-                self._metrics.store_errors.inc()
-                if attempt == 0 and not error.outcome_unknown:
-                    raise
-                self._suspects.add(escrow)
-                await asyncio.sleep(RESEND_BACKOFF_S[min(attempt, len(RESEND_BACKOFF_S) - 1)])
-                attempt += 1
-        self._metrics.takes.inc()
-        if isinstance(outcome, Applied) or (isinstance(outcome, Refused) and outcome.row == wanted and attempt > 0):
-            escrow.row = wanted
-            escrow.free += max(count, 0)
-            escrow.available = max(0, escrow.available - count)
-            return Applied()
-        if isinstance(outcome, Refused):
-            escrow.available = outcome.available
-            escrow.seen_at = self._monotonic()
-        if isinstance(outcome, Refused) and outcome.row != before:
-            self._believe(escrow, outcome.row)
-            return None
-        return outcome
-
-    async def _note_holder(self, escrow: Escrow) -> None:
-        if not escrow.holder_noted:
-            await self._store.note_holder(self.incarnation, escrow.sku)
-            escrow.holder_noted = True
-
-    def _believe(self, escrow: Escrow, row: Row | None) -> None:
-        """Mends what is believed of the row by what it says. A row below belief was folded: we are fenced."""
-        believed = escrow.row.units if escrow.row else 0
-        if row is not None and row.units > believed:
-            _log.warning("adopted units of a write that landed late", sku=escrow.sku, units=row.units - believed)
-            escrows.adopt(escrow, row)
-        elif row != escrow.row:
-            _log.error("the ledger row is smaller than believed: this incarnation has been folded", sku=escrow.sku)
-            raise self._fence()
 
     def _fence(self) -> IncarnationFenced:
         """Stops selling at once, for every SKU; what to raise then."""

@@ -133,9 +133,9 @@ class StockStore(Protocol):
         """
         ...
 
-    async def note_holder(self, incarnation: UUID, sku: str) -> None:
-        """Notes that the incarnation may come to hold units of the SKU, before its first take, so that a successor
-        finds what to fold. Idempotent.
+    async def note_held(self, incarnation: UUID, skus: Sequence[str]) -> None:
+        """Notes that the incarnation may come to hold units of these SKUs, before its first take of each, so that a
+        successor finds what to fold. Idempotent; if it fails, some may be noted.
         """
         ...
 

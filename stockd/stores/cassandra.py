@@ -10,6 +10,7 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from cassandra import ConsistencyLevel
+from cassandra.query import BatchStatement, BatchType
 
 from sluice.errors import LedgerMissing
 from sluice.model import StockPolicy
@@ -69,7 +70,7 @@ class _Statements(NamedTuple):
     )
     # Conditional like every write to this table; and a SKU that is not there must not come to be by it.
     spread: Any = "UPDATE {keyspace}.stock SET owners = ? WHERE sku = ? IF available >= 0"
-    note_holder: Any = "INSERT INTO {keyspace}.holders (incarnation, sku) VALUES (?, ?)"
+    note_held: Any = "INSERT INTO {keyspace}.holders (incarnation, sku) VALUES (?, ?)"
     noted: Any = "SELECT sku FROM {keyspace}.holders WHERE incarnation = ? AND sku > ? LIMIT ?"
     ledger: Any = "SELECT kind, id, units, version, owners, available, policy FROM {keyspace}.stock WHERE sku = ?"
     add_sold: Any = "UPDATE {keyspace}.counted SET units = units + ? WHERE sku = ? AND incarnation = ? AND number = ?"
@@ -151,8 +152,12 @@ class CassandraStore:
         added = (before.units if before else 0) - sold
         return await self._move(sku, _TAKEN, incarnation, added=added, floor=0, before=before, units=sold)
 
-    async def note_holder(self, incarnation: UUID, sku: str) -> None:
-        await self._session.write(self._statements.note_holder.bind((incarnation, sku)))
+    async def note_held(self, incarnation: UUID, skus: Sequence[str]) -> None:
+        # All lie in one partition, so that the node makes one write of them.
+        batch = BatchStatement(BatchType.UNLOGGED)
+        for sku in skus:
+            batch.add(self._statements.note_held.bind((incarnation, sku)))
+        await self._session.write(batch)
 
     async def skus_noted(self, incarnation: UUID) -> Sequence[str]:
         noted: list[str] = []

@@ -124,8 +124,8 @@ class RedisStore:
         added = (before.units if before else 0) - sold
         return await self._move(sku, f"{_TAKEN}{incarnation}", added=added, before=before, units=sold)
 
-    async def note_holder(self, incarnation: UUID, sku: str) -> None:
-        await self._session.write("SADD", f"{self._holder}{incarnation}", sku)
+    async def note_held(self, incarnation: UUID, skus: Sequence[str]) -> None:
+        await self._session.write("SADD", f"{self._holder}{incarnation}", *skus)
 
     async def skus_noted(self, incarnation: UUID) -> Sequence[str]:
         found: list[str] = await self._session.read("SMEMBERS", f"{self._holder}{incarnation}")

@@ -107,11 +107,11 @@ class SqliteStore:
         added = (before.units if before else 0) - sold
         return await self._move(sku, _TAKEN, incarnation, added=added, floor=0, before=before, units=sold)
 
-    async def note_holder(self, incarnation: UUID, sku: str) -> None:
+    async def note_held(self, incarnation: UUID, skus: Sequence[str]) -> None:
         def note(connection: sqlite3.Connection) -> None:
-            connection.execute(
+            connection.executemany(
                 "INSERT INTO stock_holders (incarnation, sku) VALUES (?, ?) ON CONFLICT DO NOTHING",
-                (incarnation.bytes, sku),
+                [(incarnation.bytes, sku) for sku in skus],
             )
 
         await self._write(note)

@@ -36,7 +36,7 @@ async def sell(data_dir: Path) -> None:
     for sku in ("apple", "pear"):
         await store.create_sku(sku, StockPolicy.EXACT)
         assert await store.restock(sku, uuid4(), 100) == Applied()
-        await store.note_holder(incarnation, sku)
+        await store.note_held(incarnation, [sku])
         assert await store.take(sku, incarnation, None, 25) == Applied()
     for seq in (1, 2):
         lines = (Line("apple", 1), Line("pear", 2))

@@ -77,7 +77,7 @@ async def test_a_moving_sale_gives_no_false_alarm_and_an_invented_event_is_named
     assert await store.restock(SKU, uuid4(), UNITS) == Applied()
     incarnation = uuid4()
     await journal.register("stockd-0", incarnation, datetime.now(UTC))
-    await store.note_holder(incarnation, SKU)
+    await store.note_held(incarnation, [SKU])
     stopping = asyncio.Event()
     enough = asyncio.Event()
 

@@ -29,7 +29,7 @@ async def test_a_server_in_cluster_mode_runs_every_operation(tmp_path: Path) -> 
             incarnation = uuid4()
             assert await store.create_sku(sku, StockPolicy.ESCROW) is None
             assert await store.restock(sku, uuid4(), 9) == Applied()
-            await store.note_holder(incarnation, sku)
+            await store.note_held(incarnation, [sku])
             assert await store.take(sku, incarnation, None, 5) == Applied()
             assert await store.fold(sku, incarnation, Row(5, 1), 2) == Applied()
             ledger = await store.read(sku, Consistency.STRONG)

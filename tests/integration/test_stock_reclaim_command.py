@@ -56,7 +56,7 @@ async def shop(postgres_url: str, cassandra_contact_points: str) -> AsyncIterato
         for sku, taken in TAKEN.items():
             await store.create_sku(sku, StockPolicy.EXACT)
             assert await store.restock(sku, uuid4(), UNITS) == Applied()
-            await store.note_holder(incarnation, sku)
+            await store.note_held(incarnation, [sku])
             assert await store.take(sku, incarnation, None, taken) == Applied()
         assert await journal.commit(sale(incarnation, 1, [new_order(SOLD)])) == Committed()
         yield Shop(url, cassandra_contact_points, keyspace, journal, store, incarnation)

@@ -44,6 +44,9 @@ class FakeStockStore:
         self.away = False
         self.answering = asyncio.Event()  # clear: conditional writes and reads hang before they take effect
         self.answering.set()
+        self.latency_s = 0.0  # of every answer
+        self.at_once = 0
+        self.most_at_once = 0
         self.before_read_answers: Callable[[], asyncio.Future[None]] | None = None
         self.late: list[tuple[str, Take]] = []
         self.late_additions: list[tuple[str, Cell, int]] = []
@@ -91,8 +94,7 @@ class FakeStockStore:
         self.in_flight[sku] = self.in_flight.get(sku, 0) + 1
         self.most_in_flight = max(self.most_in_flight, self.in_flight[sku])
         try:
-            await asyncio.sleep(0)
-            await self.answering.wait()
+            await self._arrive()
             return self._take(sku, Take(incarnation, before, count))
         finally:
             self.in_flight[sku] -= 1
@@ -115,9 +117,9 @@ class FakeStockStore:
             raise StoreUnreachable("no answer", outcome_unknown=True)
         return outcome
 
-    async def note_holder(self, incarnation: UUID, sku: str) -> None:
+    async def note_held(self, incarnation: UUID, skus: Sequence[str]) -> None:
         await self._answer()
-        self.noted.append((incarnation, sku))
+        self.noted += [(incarnation, sku) for sku in skus]
 
     async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
         del consistency
@@ -193,8 +195,16 @@ class FakeStockStore:
     async def close(self) -> None:
         pass
 
+    async def _arrive(self) -> None:
+        self.at_once += 1
+        self.most_at_once = max(self.most_at_once, self.at_once)
+        try:
+            await asyncio.sleep(self.latency_s)
+            await self.answering.wait()
+        finally:
+            self.at_once -= 1
+
     async def _answer(self) -> None:
-        await asyncio.sleep(0)
-        await self.answering.wait()
+        await self._arrive()
         if self.away:
             raise StoreUnreachable("away")

@@ -34,13 +34,15 @@ Cart = Mapping[str, int]
 class Parts:
     """`store` and `journal` are the test's to break; `engine` is what is tested."""
 
-    def __init__(self, max_waiting_orders: int = 1_000) -> None:
-        self.store = FakeStockStore()
+    def __init__(
+        self, max_waiting_orders: int = 1_000, store: FakeStockStore | None = None, incarnation: UUID = INCARNATION
+    ) -> None:
+        self.store = store or FakeStockStore()
         self.journal = FakeJournal()
-        self.journal.registered[INCARNATION] = False
+        self.journal.registered[incarnation] = False
         self.computed_s = 0.0
         self.engine = Engine(
-            incarnation=INCARNATION,
+            incarnation=incarnation,
             store=self.store,
             journal=self.journal,  # type: ignore[arg-type]  # what an engine uses of one
             monotonic=clock,

@@ -1,6 +1,7 @@
 """What is granted and not decided, and what is sold, was taken from the ledger before."""
 
 import asyncio
+from uuid import UUID
 
 from tests.unit.fake_stock_store import Fate
 from tests.unit.stock_engine.parts import GRANTED, OUT_OF_STOCK, Parts
@@ -43,9 +44,8 @@ async def test_a_take_that_is_known_not_to_have_happened_grants_nothing() -> Non
 
 @in_virtual_time
 async def test_two_incarnations_share_what_there_is() -> None:
-    one, other = Parts(), Parts()
-    other.engine.incarnation = one.engine.incarnation.__class__(int=101)
-    other.engine._store = one.store
+    one = Parts()
+    other = Parts(store=one.store, incarnation=UUID(int=101))
     one.store.create("a", 5)
     answers = await asyncio.gather(
         *(parts.reserve({"a": 1}) for parts in (one, other, one, other, one, other, one, other))

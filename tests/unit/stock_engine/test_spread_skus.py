@@ -5,7 +5,7 @@ import asyncio
 import pytest
 
 from sluice.model import StockPolicy
-from stockd.engine import AVAILABLE_STALE_S, OWNERS_STALE_S
+from stockd.taking import AVAILABLE_STALE_S, OWNERS_STALE_S
 from tests.unit.stock_engine.parts import GRANTED, Parts
 from tests.unit.virtual_time import in_virtual_time
 
