@@ -8,13 +8,12 @@ import structlog
 
 from commands import process
 from journal.postgres import PostgresJournal
+from journal.postgres_slot_maps import PostgresSlotMaps
 from journal.protocol import Journal
-from relay.kafka_log import KafkaPublisher
 from relay.meters import RelayMeters
+from relay.opening import open_publisher
 from relay.relaying import relay
 from sluice.errors import JournalUnreachable
-from sluice.kafka_topics import RELAY_TOPICS, make_topics
-from sluice.seams.event_log import EventPublisher
 from sluice.settings import RelaySettings
 from sluice.telemetry import metrics
 
@@ -33,33 +32,28 @@ async def _serve(settings: RelaySettings, stop: asyncio.Event) -> None:
     registry = metrics.new_registry()
     port = metrics.serve(registry, settings.metrics_listen)
     meters = RelayMeters(registry)
+    url = settings.journal_url.get_secret_value()
     journal = await process.open_patiently(
-        "journal",
-        stop,
-        lambda: PostgresJournal.open(
-            settings.journal_url.get_secret_value(), connections=1, timeout_s=settings.journal_timeout_s
-        ),
+        "journal", stop, lambda: PostgresJournal.open(url, connections=1, timeout_s=settings.journal_timeout_s)
     )
+    slot_maps = PostgresSlotMaps(url, timeout_s=settings.journal_timeout_s)
     _log.info("serving", metrics_port=port, journal=str(journal.journal_id))
     watching = asyncio.create_task(_watch_backlog(journal, meters))
     try:
-        open_publisher = partial(_open_publisher, settings)
-        await relay(journal, open_publisher, meters, stop, drain_limit_s=settings.drain_limit_s)
+        # Asked for after every failure, so topics that were lost with a broker's disk are made again.
+        opened = partial(
+            open_publisher,
+            settings.kafka,
+            slot_maps,
+            partitions=settings.partitions,
+            replication_factor=settings.topic_replication_factor,
+        )
+        await relay(journal, opened, meters, stop, drain_limit_s=settings.drain_limit_s)
     finally:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
+        await slot_maps.close()
         await journal.close()
-
-
-async def _open_publisher(settings: RelaySettings) -> EventPublisher:
-    """Asked for after every failure, so topics that were lost with a broker's disk are made again."""
-    partitions = await make_topics(
-        settings.kafka,
-        RELAY_TOPICS,
-        partitions=settings.partitions,
-        replication_factor=settings.topic_replication_factor,
-    )
-    return KafkaPublisher(settings.kafka, partitions)
 
 
 async def _watch_backlog(journal: Journal, meters: RelayMeters) -> None:

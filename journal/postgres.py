@@ -34,7 +34,9 @@ from journal.protocol import (
     TransitionBatch,
     TransitionResult,
 )
+from journal.slot_map_rows import IN_FORCE, VERSION, read_slot_map
 from sluice.model import Order, OrderState
+from sluice.slot_map import SlotMap
 
 T = TypeVar("T")
 BatchT = TypeVar("BatchT", Batch, TransitionBatch)
@@ -295,6 +297,13 @@ class PostgresOutboxLease:
         return await _repeat(
             lambda most: self._run(lambda c: c.fetchval("SELECT number_outbox($1)", most)), NUMBER_AT_ONCE
         )
+
+    async def map_version(self) -> int:
+        return await self._run(lambda c: c.fetchval(VERSION))
+
+    async def slot_maps(self) -> Mapping[str, SlotMap]:
+        rows = await self._run(lambda c: c.fetch(IN_FORCE))
+        return {slot_map.topic: slot_map for slot_map in map(read_slot_map, rows)}
 
     async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:
         rows = await self._run(

@@ -11,6 +11,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from sluice.model import HOLDS_UNITS, NewOrder, Order, OrderState
+from sluice.slot_map import SlotMap
 
 RECLAIM_AGAIN_S = 10.0
 """A fenced incarnation that was folded is looked at again after this long, and then each time after twice as long. A
@@ -158,7 +159,17 @@ class OutboxLease(Protocol):
     """
 
     async def number_new(self) -> int:
-        """Numbers every committed row that has no number, in a transaction of its own. A row is numbered once."""
+        """Numbers every committed row that has no number, in a transaction of its own, unless numbering is paused. A
+        row is numbered once. Returns how many there were.
+        """
+        ...
+
+    async def map_version(self) -> int:
+        """Rises with every slot map that is put into force."""
+        ...
+
+    async def slot_maps(self) -> Mapping[str, SlotMap]:
+        """Where events go, by topic: right for every row that is numbered when this is asked and not deleted."""
         ...
 
     async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:

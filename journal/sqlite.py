@@ -36,8 +36,10 @@ from journal.protocol import (
     TransitionBatch,
     TransitionResult,
 )
+from journal.slot_map_rows import IN_FORCE, VERSION, read_slot_map
 from sluice.errors import JournalUnreachable
 from sluice.model import NewOrder, Order, OrderState
+from sluice.slot_map import SlotMap
 from sluice.sqlite_file import SqliteFile, SqliteUnavailable
 
 T = TypeVar("T")
@@ -202,6 +204,22 @@ class SqliteJournal:
         """Rows with a number above `after`, by number: the event log, for anyone."""
         return await self._read(partial(_outbox_rows, after, limit))
 
+    async def lend_outbox(self) -> int:
+        """Lets the lease's holder see the rows of this moment, unless that is paused. The numbers it gains."""
+        return await self._write(_lend_outbox)
+
+    async def read_lent(self, after: int, limit: int) -> Sequence[OutboxRow]:
+        """As `read_outbox`, of the rows that the lease's holder may see."""
+        return await self._read(partial(_lent_rows, after, limit))
+
+    async def map_version(self) -> int:
+        version: int = await self._read(lambda c: c.execute(VERSION).fetchone()[0])
+        return version
+
+    async def slot_maps(self) -> Mapping[str, SlotMap]:
+        rows = await self._read(lambda c: c.execute(IN_FORCE).fetchall())
+        return {slot_map.topic: slot_map for slot_map in map(read_slot_map, rows)}
+
     async def delete_outbox(self, numbers: Sequence[int]) -> None:
         """Forgets rows. Their numbers are not used again."""
         query = "DELETE FROM outbox WHERE number IN (SELECT value FROM json_each(?))"
@@ -250,12 +268,17 @@ class SqliteOutboxLease:
         self._journal = journal
 
     async def number_new(self) -> int:
-        """Rows have their number from the start."""
-        await self._journal.ping()
-        return 0
+        """Rows have their number from the start; they are seen here from now on."""
+        return await self._journal.lend_outbox()
+
+    async def map_version(self) -> int:
+        return await self._journal.map_version()
+
+    async def slot_maps(self) -> Mapping[str, SlotMap]:
+        return await self._journal.slot_maps()
 
     async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:
-        return await self._journal.read_outbox(after, limit)
+        return await self._journal.read_lent(after, limit)
 
     async def delete(self, numbers: Sequence[int]) -> None:
         await self._journal.delete_outbox(numbers)
@@ -332,43 +355,43 @@ ON CONFLICT DO NOTHING
 """
 
 # Microseconds since 1970, as `now` in the database: one clock judges every beat.
-_CLOCK = "CAST(round((julianday('now') - 2440587.5) * 86400000000.0) AS INTEGER)"
+CLOCK = "CAST(round((julianday('now') - 2440587.5) * 86400000000.0) AS INTEGER)"
 
 _DUE_HOLDS = f"""
 SELECT {", ".join(f"orders.{column}" for column in ORDER_COLUMNS.split(", "))}
 FROM holds JOIN orders USING (order_id)
-WHERE holds.hold_end <= {_CLOCK} ORDER BY holds.hold_end LIMIT ?
+WHERE holds.hold_end <= {CLOCK} ORDER BY holds.hold_end LIMIT ?
 """  # noqa: S608 - constants
 
-_FIRST_BEAT = f"INSERT OR REPLACE INTO heartbeats VALUES (?, {_CLOCK})"  # noqa: S608 - a constant
-_BEAT = f"UPDATE heartbeats SET last_beat = {_CLOCK} WHERE incarnation = ?"  # noqa: S608 - a constant
+_FIRST_BEAT = f"INSERT OR REPLACE INTO heartbeats VALUES (?, {CLOCK})"  # noqa: S608 - a constant
+_BEAT = f"UPDATE heartbeats SET last_beat = {CLOCK} WHERE incarnation = ?"  # noqa: S608 - a constant
 
 _SILENT = f"""
 SELECT i.name, i.incarnation, i.start_time, i.fenced
 FROM heartbeats h JOIN incarnations i USING (incarnation)
-WHERE NOT i.fenced AND h.last_beat < {_CLOCK} - ?
+WHERE NOT i.fenced AND h.last_beat < {CLOCK} - ?
 ORDER BY h.last_beat
 """  # noqa: S608 - a constant
 
 # Fenced again it is swept again from the start: somebody knows of a late write.
 _DUE_NOW = f"""
-INSERT OR REPLACE INTO reclaims SELECT incarnation, {_CLOCK}, {_CLOCK} FROM incarnations WHERE incarnation = ?
+INSERT OR REPLACE INTO reclaims SELECT incarnation, {CLOCK}, {CLOCK} FROM incarnations WHERE incarnation = ?
 """  # noqa: S608 - a constant
 
 _PREDECESSORS_DUE_NOW = f"""
-UPDATE reclaims SET due = {_CLOCK} WHERE incarnation IN (SELECT incarnation FROM incarnations WHERE name = ?)
+UPDATE reclaims SET due = {CLOCK} WHERE incarnation IN (SELECT incarnation FROM incarnations WHERE name = ?)
 """  # noqa: S608 - a constant
 
 _CLAIM_RECLAIM = f"""
-UPDATE reclaims SET due = {_CLOCK} + ?
-WHERE incarnation = (SELECT incarnation FROM reclaims WHERE due <= {_CLOCK} ORDER BY due LIMIT 1)
+UPDATE reclaims SET due = {CLOCK} + ?
+WHERE incarnation = (SELECT incarnation FROM reclaims WHERE due <= {CLOCK} ORDER BY due LIMIT 1)
 RETURNING incarnation
 """  # noqa: S608 - a constant
 
 # Due again after as long as it has been fenced: that doubles the time from sweep to sweep.
 _SWEPT = f"""
-UPDATE reclaims SET due = {_CLOCK} + max({_CLOCK} - fence_time, :again)
-WHERE incarnation = :incarnation AND {_CLOCK} - fence_time < :until
+UPDATE reclaims SET due = {CLOCK} + max({CLOCK} - fence_time, :again)
+WHERE incarnation = :incarnation AND {CLOCK} - fence_time < :until
 """  # noqa: S608 - a constant
 
 _SPENT = """
@@ -642,6 +665,21 @@ def _outbox_rows(after: int, limit: int, connection: sqlite3.Connection) -> Sequ
         (after, limit),
     )
     return [OutboxRow(number, _time(time), events, event_count) for number, time, events, event_count in rows]
+
+
+def _lend_outbox(connection: sqlite3.Connection) -> int:
+    before, paused = connection.execute(f"SELECT through, paused_until > {CLOCK} FROM outbox_lent").fetchone()  # noqa: S608
+    through = connection.execute("SELECT coalesce(max(number), 0) FROM outbox").fetchone()[0]
+    if paused or through <= before:
+        return 0
+    connection.execute("UPDATE outbox_lent SET through = ?", (through,)).close()
+    gained: int = through - before
+    return gained
+
+
+def _lent_rows(after: int, limit: int, connection: sqlite3.Connection) -> Sequence[OutboxRow]:
+    through = connection.execute("SELECT through FROM outbox_lent").fetchone()[0]
+    return [row for row in _outbox_rows(after, limit, connection) if row.number <= through]
 
 
 def read_order(row: tuple[Any, ...]) -> Order:

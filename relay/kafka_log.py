@@ -7,14 +7,16 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from uuid import UUID
 
 import structlog
 from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
 
 from sluice.cloud_events import HeaderWriter, UnreadableRecord, read_event
 from sluice.errors import LogUnreachable
-from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, partition_counts
+from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, TOPIC_SLOT_MAPS, partition_counts
 from sluice.seams.event_log import TOPIC_STOCK_CHANGED, Event, LoggedEvent
+from sluice.slot_map import SlotMap, published_form, used_partitions
 from sluice.slots import slot_of, slot_of_sku
 
 POLL_S = 0.05
@@ -78,9 +80,10 @@ class KafkaPublisher:
     lost one would stand before it on the log.
     """
 
-    def __init__(self, bootstrap: str, partitions: Mapping[str, int]) -> None:
-        """`partitions` holds the partition count of every topic; each divides SLOT_COUNT."""
-        self._partitions = partitions
+    def __init__(self, bootstrap: str, maps: Mapping[str, SlotMap]) -> None:
+        """`maps` places the events of every topic until `place_by` says otherwise."""
+        self._seats = {topic: slot_map.seats for topic, slot_map in maps.items()}
+        self._mirrored: set[tuple[str, int]] = set()
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(
             {
@@ -114,6 +117,47 @@ class KafkaPublisher:
         self._told_brokers_are_away = False
         self._poll_thread = threading.Thread(target=self._poll, name="kafka-acknowledgements", daemon=True)
         self._poll_thread.start()
+
+    async def place_by(self, maps: Mapping[str, SlotMap], journal: UUID) -> None:
+        """See EventPublisher. What was published before keeps its place. Raises LogUnreachable."""
+        new = [each for each in maps.values() if (each.topic, each.epoch) not in self._mirrored]
+        if not new:
+            return
+        await asyncio.to_thread(self._know_partitions, new)
+        done = self._loop.create_future()
+        mirror = _Publication(len(new), done, self._finished)
+        self._waiting.add(done)
+        try:
+            if self._failure is not None:
+                raise self._failure
+            for slot_map in new:
+                key, value = published_form(slot_map, journal)
+                self._producer.produce(TOPIC_SLOT_MAPS, value, key, 0, mirror.reported)
+            await done
+        except (BufferError, KafkaException) as error:
+            self._fail(str(error))
+            raise LogUnreachable(str(error)) from error
+        finally:
+            self._waiting.discard(done)
+        self._mirrored |= {(each.topic, each.epoch) for each in new}
+        self._seats = {topic: slot_map.seats for topic, slot_map in maps.items()}
+
+    def _know_partitions(self, maps: Sequence[SlotMap]) -> None:
+        """The client refuses to write to a partition that it has not heard of; by itself it asks every few minutes."""
+        deadline = time.monotonic() + ANSWER_LIMIT_S
+        for slot_map in maps:
+            wanted = used_partitions(slot_map.seats)
+            while True:
+                try:
+                    known = self._producer.list_topics(slot_map.topic, timeout=ANSWER_LIMIT_S).topics[slot_map.topic]
+                except KafkaException as error:
+                    raise LogUnreachable(str(error)) from error
+                if len(known.partitions) >= wanted:
+                    break
+                if time.monotonic() > deadline:
+                    reason = f"{slot_map.topic} has {len(known.partitions)} partitions, its slots are on {wanted}"
+                    raise LogUnreachable(reason)
+                time.sleep(NO_LEADER_PAUSE_S)
 
     async def publish(self, events: Sequence[Event]) -> None:
         """See EventPublisher. Raises LogUnreachable; from then on every call does."""
@@ -160,7 +204,7 @@ class KafkaPublisher:
         topic, key = event.topic, event.key
         # Order ids never repeat; remembering their slots would push the SKUs out of the cache.
         slot = slot_of_sku(key) if topic == TOPIC_STOCK_CHANGED else slot_of(key)
-        return topic, slot % self._partitions[topic]
+        return topic, self._seats[topic][slot]
 
     async def close(self) -> None:
         """Drops what is not acknowledged yet; calls that wait for it raise LogUnreachable."""

@@ -6,6 +6,10 @@ are exact: the same event with the same id and position.
 
 That holds because every run over the outbox starts at its lowest row and goes up with a publisher of its own, which
 lets nothing follow what failed. A predecessor that still sends (a zombie) only repeats what this one publishes too.
+
+Where a key goes may change, but only between two numbers, and only when everything below is acknowledged and deleted
+(`journal/slot_maps.py`). So a relay looks at the slot maps when it begins and after each numbering: then they are right
+for every row that it can read, and a zombie's are right for every row that it has.
 """
 
 import asyncio
@@ -165,6 +169,7 @@ class _Run:
         self._unsent: deque[OutboxRow] = deque()
         self._in_flight: deque[_Chunk] = deque()
         self._events_in_flight = 0
+        self._map_version = -1
         self._poisoned: int | None = None
         self._something_finished = asyncio.Event()
         self._failure: BaseException | None = None
@@ -173,8 +178,10 @@ class _Run:
     async def go(self, stopping: asyncio.Event, drain_limit_s: float) -> None:
         """Raises LogUnreachable, JournalUnreachable."""
         try:
+            await self._learn_maps()
             while not stopping.is_set():
-                await self._lease.number_new()
+                if await self._lease.number_new():
+                    await self._learn_maps()
                 read_all = await self._read()
                 self._send()
                 await self._delete_acknowledged()
@@ -186,6 +193,12 @@ class _Run:
             await self._drain(drain_limit_s)
         finally:
             await self._abandon()
+
+    async def _learn_maps(self) -> None:
+        version = await self._lease.map_version()
+        if version != self._map_version:
+            await self._publisher.place_by(await self._lease.slot_maps(), self._journal_id)
+            self._map_version = version
 
     async def _drain(self, limit_s: float) -> None:
         deadline = asyncio.timeout(limit_s)

@@ -27,6 +27,10 @@ RELAY_TOPICS = (
     TOPIC_STOCK_CHANGED,
 )
 
+TOPIC_SLOT_MAPS = "slot-map"
+"""The slot maps of every journal, topic and epoch, for whoever wants to know where a key is. Compacted, one partition.
+"""
+
 ANSWER_LIMIT_S = 5.0
 """For one metadata or admin request. A broker that is up answers in milliseconds, one that starts within seconds."""
 
@@ -57,6 +61,12 @@ async def make_topics(
     return await asyncio.to_thread(_make_topics, bootstrap, topics, partitions, replication_factor)
 
 
+async def make_slot_map_topic(bootstrap: str, *, replication_factor: int) -> None:
+    """Raises LogUnreachable, UnusableTopic."""
+    topic = NewTopic(TOPIC_SLOT_MAPS, 1, replication_factor, config={"cleanup.policy": "compact"})
+    await asyncio.to_thread(_make, _admin(bootstrap), [topic])
+
+
 async def partition_counts(bootstrap: str, topics: Sequence[str]) -> Mapping[str, int]:
     """Raises LogUnreachable, UnusableTopic."""
     return await asyncio.to_thread(_partition_counts, _admin(bootstrap), topics)
@@ -75,12 +85,14 @@ def _admin(bootstrap: str) -> AdminClient:
 
 def _make_topics(bootstrap: str, topics: Sequence[str], partitions: int, replication_factor: int) -> Mapping[str, int]:
     admin = _admin(bootstrap)
+    wanted = [NewTopic(topic, num_partitions=partitions, replication_factor=replication_factor) for topic in topics]
+    _make(admin, wanted)
+    return _partition_counts(admin, topics)
+
+
+def _make(admin: AdminClient, topics: Sequence[NewTopic]) -> None:
     there = _listed(admin)
-    missing = [
-        NewTopic(topic, num_partitions=partitions, replication_factor=replication_factor)
-        for topic in topics
-        if topic not in there
-    ]
+    missing = [topic for topic in topics if topic.topic not in there]
     if missing:
         created = admin.create_topics(missing, operation_timeout=ANSWER_LIMIT_S, request_timeout=ANSWER_LIMIT_S)
         for topic, creation in created.items():
@@ -88,8 +100,7 @@ def _make_topics(bootstrap: str, topics: Sequence[str], partitions: int, replica
                 creation.result()
             except KafkaException as error:
                 _raise_unless_made_meanwhile(topic, error)
-        _wait_until_known(admin, topics)
-    return _partition_counts(admin, topics)
+        _wait_until_known(admin, [topic.topic for topic in missing])
 
 
 def _wait_until_known(admin: AdminClient, topics: Sequence[str]) -> None:

@@ -1,8 +1,10 @@
 """The seam to the event log: Kafka, or the outbox itself where everything runs in one process."""
 
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
+
+from sluice.slot_map import SlotMap
 
 TOPIC_ORDER_CREATED = "order-created"
 TOPIC_ORDER_VALIDATED = "order-validated"
@@ -44,6 +46,12 @@ class LoggedEvent(NamedTuple):
 
 class EventPublisher(Protocol):
     """Only a relay that holds the outbox's lease publishes."""
+
+    async def place_by(self, maps: Mapping[str, SlotMap], journal: UUID) -> None:
+        """Places what is published from now on by these maps, by topic; `journal` is whose they are. Everybody can read
+        them on the log before the first event is placed by them. Raises LogUnreachable.
+        """
+        ...
 
     async def publish(self, events: Sequence[Event]) -> None:
         """Appends in the given order; returns when every event is acknowledged as durable. A key's events stay in

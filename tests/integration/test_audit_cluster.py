@@ -23,6 +23,7 @@ from relay.relaying import relay
 from sluice.kafka_topics import RELAY_TOPICS, make_topics
 from sluice.model import Line, NewOrder, StockPolicy, units_by_sku
 from sluice.seams.stock_store import Applied, Row
+from sluice.slot_map import first_maps
 from stockd.stores.cassandra import CassandraStore
 
 pytestmark = pytest.mark.servers
@@ -82,7 +83,7 @@ async def test_a_moving_sale_gives_no_false_alarm_and_an_invented_event_is_named
     enough = asyncio.Event()
 
     async def open_publisher() -> KafkaPublisher:
-        return KafkaPublisher(kafka_bootstrap, counts)
+        return KafkaPublisher(kafka_bootstrap, first_maps(counts))
 
     meters = RelayMeters(CollectorRegistry())
     relaying = asyncio.create_task(relay(journal, open_publisher, meters, stopping, drain_limit_s=10))

@@ -30,6 +30,7 @@ from relay.relaying import relay
 from sluice.kafka_topics import RELAY_TOPICS, make_topics
 from sluice.model import Line, NewOrder, Order, OrderState, StockPolicy, units_by_sku
 from sluice.seams.event_log import TOPIC_STOCK_CHANGED
+from sluice.slot_map import first_maps
 from stockd.stores.redis import RedisStore
 from tests.integration.buying import until
 from tests.journals import new_postgres_database
@@ -97,7 +98,7 @@ async def place(postgres_url: str, redis_url: str, kafka: str) -> AsyncIterator[
         counts = await make_topics(kafka, RELAY_TOPICS, partitions=PARTITIONS, replication_factor=1)
 
         async def open_publisher() -> KafkaPublisher:
-            return KafkaPublisher(kafka, counts)
+            return KafkaPublisher(kafka, first_maps(counts))
 
         stopping = asyncio.Event()
         relaying = asyncio.create_task(

@@ -20,6 +20,7 @@ from deploy.local.processes import Process
 from relay.kafka_log import KafkaPublisher
 from sluice.kafka_topics import make_topics
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, Event, Position
+from sluice.slot_map import first_maps
 from tests.servers import make_kafka, running, server_directory
 
 pytestmark = pytest.mark.servers
@@ -90,7 +91,7 @@ class Scene:
     @asynccontextmanager
     async def publisher(self) -> AsyncIterator[KafkaPublisher]:
         counts = await make_topics(self.bootstrap, [self.topic], partitions=PARTITIONS, replication_factor=1)
-        publisher = KafkaPublisher(self.bootstrap, counts)
+        publisher = KafkaPublisher(self.bootstrap, first_maps(counts))
         try:
             yield publisher
         finally:

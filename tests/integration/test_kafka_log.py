@@ -16,6 +16,7 @@ from sluice.errors import LogUnreachable
 from sluice.kafka_topics import UnusableTopic, make_topics, partition_counts
 from sluice.model import Line, NewOrder
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, Event, LoggedEvent
+from sluice.slot_map import first_maps
 from sluice.slots import slot_of
 
 pytestmark = pytest.mark.servers
@@ -44,7 +45,7 @@ async def read_all(bootstrap: str, topic: str) -> list[LoggedEvent]:
 
 async def test_events_come_back_as_they_were_each_key_in_order_in_its_slots_partition(kafka_bootstrap: str) -> None:
     suffix, counts = await topics_of_this_test(kafka_bootstrap)
-    publisher = KafkaPublisher(kafka_bootstrap, counts)
+    publisher = KafkaPublisher(kafka_bootstrap, first_maps(counts))
     batches = [events_of(500, number, suffix) for number in (1, 2, 3)]
     try:
         for batch in batches:
@@ -65,7 +66,7 @@ async def test_events_come_back_as_they_were_each_key_in_order_in_its_slots_part
 async def test_a_record_is_a_cloud_event_in_binary_mode(kafka_bootstrap: str) -> None:
     suffix, counts = await topics_of_this_test(kafka_bootstrap)
     created, _ = events_of(1, 42, suffix)
-    publisher = KafkaPublisher(kafka_bootstrap, counts)
+    publisher = KafkaPublisher(kafka_bootstrap, first_maps(counts))
     await publisher.publish([created])
     await publisher.close()
 
@@ -89,7 +90,7 @@ async def test_a_record_is_a_cloud_event_in_binary_mode(kafka_bootstrap: str) ->
 
 async def test_a_closed_publisher_refuses_and_releases_those_who_wait(kafka_bootstrap: str) -> None:
     suffix, counts = await topics_of_this_test(kafka_bootstrap)
-    publisher = KafkaPublisher(kafka_bootstrap, counts)
+    publisher = KafkaPublisher(kafka_bootstrap, first_maps(counts))
     await publisher.close()
     with pytest.raises(LogUnreachable):
         await publisher.publish(events_of(1, 1, suffix))
@@ -98,7 +99,7 @@ async def test_a_closed_publisher_refuses_and_releases_those_who_wait(kafka_boot
 async def test_an_event_that_kafka_refuses_fails_the_publisher_and_nothing_follows_it(kafka_bootstrap: str) -> None:
     suffix, counts = await topics_of_this_test(kafka_bootstrap)
     first, _, last, _ = events_of(2, 1, suffix)
-    publisher = KafkaPublisher(kafka_bootstrap, counts)
+    publisher = KafkaPublisher(kafka_bootstrap, first_maps(counts))
     too_large = first._replace(value=bytes(2_000_000))
     try:
         with pytest.raises(LogUnreachable):
@@ -119,7 +120,7 @@ async def test_what_a_broker_refuses_for_good_stops_all_that_comes_after_it(kafk
     admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
     admin.create_topics([topic])[large.topic].result()
     counts = dict(await partition_counts(kafka_bootstrap, [large.topic]))
-    publisher = KafkaPublisher(kafka_bootstrap, counts)
+    publisher = KafkaPublisher(kafka_bootstrap, first_maps(counts))
     try:
         await publisher.publish(small)
         with pytest.raises(LogUnreachable):
@@ -136,6 +137,24 @@ async def test_what_a_broker_refuses_for_good_stops_all_that_comes_after_it(kafk
     assert [event for event in logged if slot_of(event.key) % PARTITIONS == refused_at] == [
         event for event in small if slot_of(event.key) % PARTITIONS == refused_at
     ]
+
+
+async def test_a_record_refused_in_the_middle_of_a_publication_ends_it_in_its_partition(kafka_bootstrap: str) -> None:
+    suffix = f"-{uuid4().hex[:8]}"
+    events = [event for event in events_of(300, 1, suffix) if event.topic.startswith(TOPIC_ORDER_CREATED)]
+    topic = events[0].topic
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1, config={"max.message.bytes": "60000"})])[topic].result()
+    publisher = KafkaPublisher(kafka_bootstrap, first_maps({topic: 1}))
+    large = events[150]._replace(value=random.randbytes(100_000))
+    try:
+        with pytest.raises(LogUnreachable):
+            await publisher.publish([*events[:150], large, *events[151:]])
+    finally:
+        await publisher.close()
+    logged = [entry.event for entry in await read_all(kafka_bootstrap, topic)]
+    assert logged == events[: len(logged)]
+    assert len(logged) <= 150
 
 
 async def test_topics_are_made_once_and_never_changed(kafka_bootstrap: str) -> None:

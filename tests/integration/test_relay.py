@@ -26,6 +26,7 @@ from relay.relaying import relay
 from sluice.kafka_topics import RELAY_TOPICS, make_topics
 from sluice.model import Line, NewOrder
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, Event
+from sluice.slot_map import first_maps
 from tests.servers import make_kafka, running, server_directory
 
 pytestmark = pytest.mark.servers
@@ -133,7 +134,7 @@ class InProcess:
 
         async def open_publisher() -> KafkaPublisher:
             counts = await make_topics(bootstrap, RELAY_TOPICS, partitions=PARTITIONS, replication_factor=1)
-            return KafkaPublisher(bootstrap, counts)
+            return KafkaPublisher(bootstrap, first_maps(counts))
 
         self.task = asyncio.create_task(
             relay(journal, open_publisher, RelayMeters(self.registry), self.stopping, drain_limit_s=10)

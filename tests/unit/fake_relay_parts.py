@@ -1,7 +1,7 @@
 """An outbox and an event log in memory, with the faults that the real ones have, for tests of the relay's own logic."""
 
 import asyncio
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
 from typing import NamedTuple
@@ -12,6 +12,7 @@ from journal.protocol import OutboxRow
 from sluice.errors import JournalUnreachable, LogUnreachable
 from sluice.model import Line, NewOrder
 from sluice.seams.event_log import Event, Position
+from sluice.slot_map import SlotMap
 
 JOURNAL_ID = UUID("6b1f5a4e-6f0a-4a53-9d53-0d8f6a0a0c11")
 TIME = datetime(2026, 11, 20, tzinfo=UTC)
@@ -63,6 +64,14 @@ class FakeOutbox:
             self.rows[self.last_number] = OutboxRow(self.last_number, TIME, events, count)
         await self._after("number")
         return len(numbered)
+
+    async def map_version(self) -> int:
+        await self._step("map version")
+        return 0
+
+    async def slot_maps(self) -> Mapping[str, SlotMap]:
+        await self._step("slot maps")
+        return {}
 
     async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:
         await self._step("read")
@@ -118,6 +127,12 @@ class FakePublisher:
         self.queues: list[list[Event]] = [[] for _ in log.partitions]
         self.failed = False
         self.written: set[Position] = set()
+        self.maps: Mapping[str, SlotMap] = {}
+
+    async def place_by(self, maps: Mapping[str, SlotMap], _: UUID) -> None:
+        if self.failed:
+            raise LogUnreachable("failed before")
+        self.maps = maps
 
     async def publish(self, events: Sequence[Event]) -> None:
         if self.failed:
