@@ -315,7 +315,7 @@ JOIN LATERAL (SELECT {ORDER_COLUMNS} FROM orders WHERE orders.order_id = due.ord
 ORDER BY due.hold_end
 """  # noqa: S608 - constants
 
-# LATERAL: one probe of the key for each order asked for, however large the planner believes the lists to be.
+# A subquery, because both sides have columns of the same names.
 _NEWER = f"""
 SELECT o.* FROM unnest($1::uuid[], $2::integer[]) AS known (order_id, version)
 JOIN LATERAL (SELECT {ORDER_COLUMNS} FROM orders
