@@ -20,7 +20,9 @@ from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
 from gateway.order_service import OrderService
 from gateway.placing import Placing
+from gateway.stock_reading import StockReading
 from gateway.stock_service import StockService
+from gateway.stock_watching import StockWatching
 from journal.protocol import Journal
 from orders.expiring import keep_expiring
 from sluice._gen.orders.v1 import orders_pb2
@@ -59,6 +61,7 @@ async def serve_front(
     journal_connections: int,
     max_orders_in_flight: int,
     max_batches_in_flight: int,
+    max_stock_watches: int,
     drain_limit_s: float,
     stop: asyncio.Event,
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
@@ -105,7 +108,17 @@ async def serve_front(
     orders = OrderService(
         placing, confirming, cancelling, journal, max_batches_in_flight=max_batches_in_flight, metrics=gateway_metrics
     )
-    stock = StockService(store, journal, now=utc_now)
+    stock_reading = StockReading(store, journal, now=utc_now)
+    stock_watching = StockWatching(
+        stock_reading.read, max_watches=max_stock_watches, look_seconds=gateway_metrics.stock_look_seconds
+    )
+    stock = StockService(store, journal, stock_reading, stock_watching)
+    metrics.gauge(
+        registry,
+        "sluice_gateway_stock_watches",
+        "watches of stock that are open",
+        lambda: stock_watching.open_watches,
+    )
     metrics.gauge(registry, "sluice_gateway_orders_in_flight", "orders being decided", lambda: placing.orders_in_flight)
     for reach in order_needs:
         name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
@@ -124,6 +137,7 @@ async def serve_front(
             health.publish(),
             measure_loop_lag(registry),
             links.watch(),
+            stock_watching.keep_looking(),
             keep_expiring(journal, links, utc_now, gateway_metrics.holds_expired.inc),
             *watches,
             *(work() for work in background),
@@ -132,6 +146,7 @@ async def serve_front(
         _log.info("draining")
         await health.drain()
         orders.stop_reading()
+        stock_watching.stop()
         await server.stop(grace=drain_limit_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_limit_s):

@@ -31,6 +31,13 @@ class GatewayMetrics:
             registry=registry,
         )
 
+        self.stock_look_seconds = Histogram(
+            "sluice_gateway_stock_look_seconds",
+            "one look at the stock of all watched SKUs",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+
     def decided(self, outcomes: Sequence[Outcome]) -> None:
         first = outcomes[0]
         if isinstance(first, Accepted) and not first.replayed and outcomes.count(first) == len(outcomes):
