@@ -8,11 +8,12 @@ from uuid import UUID, uuid5
 
 import grpc
 
-from gateway.outcomes import RETRY_WHEN_AWAY_S
+from gateway.outcomes import RETRY_WHEN_AWAY_S, RETRY_WHEN_STOPPING_S, STOPPING
 from gateway.paging import make_token, page_size, read_token
 from gateway.stock_reading import StockReading
-from gateway.stock_watching import NoSuchSkuToWatch, StockWatching, Stopping
+from gateway.stock_watching import NoSuchSkuToWatch, StockWatching
 from gateway.validation import Violation, name_violations, parse_uuid
+from gateway.watching import Stopping
 from journal.protocol import Journal
 from sluice import counting
 from sluice._gen.stock.v1 import stock_pb2
@@ -43,12 +44,6 @@ COUNTS_AT_ONCE = 32
 
 MAX_RESUME_TOKEN_CHARS = 64
 """More than any that we give."""
-
-STOPPING = "STOPPING"
-"""The reason with which a gateway that stops ends its watches. A fixed name."""
-
-RETRY_WHEN_STOPPING_S = 0.1
-"""Another gateway can be asked at once; this much apart, so that nobody asks the same one in a tight loop."""
 
 _CONSISTENCIES = {
     stock_pb2.CONSISTENCY_UNSPECIFIED: Consistency.QUORUM,

@@ -13,6 +13,7 @@ from typing import NamedTuple, Protocol
 
 import structlog
 
+from gateway.watching import Stopping
 from sluice._gen.stock.v1.stock_pb2 import GetStockResponse
 from sluice.errors import JournalUnreachable, Overloaded, StoreUnreachable
 from sluice.seams.stock_store import Consistency
@@ -45,10 +46,6 @@ class Timed(Protocol):
 
 class NoSuchSkuToWatch(LookupError):
     """Nobody can watch a SKU that was never created."""
-
-
-class Stopping(Exception):
-    """This gateway stops and ends its watches: go on at another one."""
 
 
 class Told(NamedTuple):

@@ -154,6 +154,10 @@ class SqliteJournal:
     async def find_orders(self, order_ids: Sequence[str]) -> Mapping[str, Order]:
         return await self._read(partial(_find_orders, order_ids))
 
+    async def find_newer(self, versions: Mapping[str, int]) -> Mapping[str, Order]:
+        orders = await self._read(partial(_orders, _NEWER, (_encode(list(versions.items())),)))
+        return {order.order_id: order for order in orders}
+
     async def list_orders(self, customer_id: str | None, before: str | None, limit: int) -> Sequence[Order]:
         conditions: list[str] = []
         arguments: list[Any] = []
@@ -297,6 +301,11 @@ class _Refused(Exception):
         super().__init__()
         self.what_stands = what_stands
 
+
+_NEWER = f"""
+SELECT {ORDER_COLUMNS} FROM json_each(?) known JOIN orders ON order_id = known.value ->> 0
+WHERE version > known.value ->> 1
+"""  # noqa: S608 - constants
 
 _INSERT_ORDERS = """
 INSERT INTO orders (order_id, customer_id, lines, state, version, create_time, update_time)
