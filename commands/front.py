@@ -20,7 +20,9 @@ from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
 from gateway.order_service import OrderService
 from gateway.placing import Placing
+from gateway.stock_reading import StockReading
 from gateway.stock_service import StockService
+from gateway.stock_watching import StockWatching
 from gateway.watching import Watching
 from journal.protocol import Journal
 from orders.expiring import keep_expiring
@@ -60,6 +62,7 @@ async def serve_front(
     journal_connections: int,
     max_orders_in_flight: int,
     max_batches_in_flight: int,
+    max_stock_watches: int,
     max_watches: int,
     drain_limit_s: float,
     stop: asyncio.Event,
@@ -114,7 +117,17 @@ async def serve_front(
         max_batches_in_flight=max_batches_in_flight,
         metrics=gateway_metrics,
     )
-    stock = StockService(store, journal, now=utc_now)
+    stock_reading = StockReading(store, journal, now=utc_now)
+    stock_watching = StockWatching(
+        stock_reading.read, max_watches=max_stock_watches, look_seconds=gateway_metrics.stock_look_seconds
+    )
+    stock = StockService(store, journal, stock_reading, stock_watching)
+    metrics.gauge(
+        registry,
+        "sluice_gateway_stock_watches",
+        "watches of stock that are open",
+        lambda: stock_watching.open_watches,
+    )
     metrics.gauge(registry, "sluice_gateway_orders_in_flight", "orders being decided", lambda: placing.orders_in_flight)
     metrics.gauge(registry, "sluice_gateway_watches", "watches of orders that are open", lambda: watching.open_watches)
     for reach in order_needs:
@@ -134,6 +147,7 @@ async def serve_front(
             health.publish(),
             measure_loop_lag(registry),
             links.watch(),
+            stock_watching.keep_looking(),
             watching.keep_looking(),
             keep_expiring(journal, links, utc_now, gateway_metrics.holds_expired.inc),
             *watches,
@@ -143,6 +157,7 @@ async def serve_front(
         _log.info("draining")
         await health.drain()
         orders.stop_reading()
+        stock_watching.stop()
         watching.stop()
         await server.stop(grace=drain_limit_s)
         with contextlib.suppress(TimeoutError):

@@ -96,6 +96,7 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
             journal_connections=JOURNAL_TRANSACTIONS_IN_FLIGHT,
             max_orders_in_flight=settings.max_orders_in_flight,
             max_batches_in_flight=settings.max_batches_in_flight,
+            max_stock_watches=settings.max_stock_watches,
             max_watches=settings.max_watches,
             drain_limit_s=settings.drain_limit_s,
             stop=stop,

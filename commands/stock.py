@@ -1,5 +1,6 @@
 """`sluice stock …`: what there is to sell."""
 
+import sys
 from enum import Enum
 from typing import Annotated
 from uuid import uuid4
@@ -7,7 +8,7 @@ from uuid import uuid4
 import typer
 
 from commands import stock_compensate, stock_reclaim
-from commands.calling import DEFAULT_ENDPOINT, AsJson, Endpoint, call, show, show_rows
+from commands.calling import DEFAULT_ENDPOINT, AsJson, Endpoint, call, follow, show, show_rows
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.seams.stock_store import Consistency
 
@@ -82,6 +83,28 @@ def get(
     """What is available, in escrow and sold, with the bounds."""
     request = stock_pb2.GetStockRequest(sku=sku, consistency=f"CONSISTENCY_{consistency.name}")
     show(call(endpoint, SERVICE + "GetStock", request, stock_pb2.GetStockResponse), as_json=as_json)
+
+
+@app.command()
+def watch(
+    sku: str,
+    resume_token: Annotated[str, typer.Option(help="go on from what an earlier watch told with it")] = "",
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    as_json: AsJson = False,
+) -> None:
+    """The stock of a SKU, again each time it has changed, until you stop it. Goes on by itself after a restart."""
+    token = resume_token
+
+    def next_request() -> stock_pb2.WatchStockRequest:
+        return stock_pb2.WatchStockRequest(sku=sku, resume_token=token)
+
+    def show_one(response: stock_pb2.WatchStockResponse) -> None:
+        nonlocal token
+        token = response.resume_token
+        show(response if as_json else response.stock, as_json=as_json)
+        sys.stdout.flush()  # whoever reads through a pipe waits for this line, not for the next ones
+
+    follow(endpoint, SERVICE + "WatchStock", next_request, stock_pb2.WatchStockResponse, show_one)
 
 
 @app.command(name="list")

@@ -33,6 +33,12 @@ class GatewayMetrics:
             registry=registry,
         )
 
+        self.stock_look_seconds = Histogram(
+            "sluice_gateway_stock_look_seconds",
+            "one look at the stock of all watched SKUs",
+            buckets=LOOK_BUCKETS_S,
+            registry=registry,
+        )
         self.watch_look_seconds = Histogram(
             "sluice_gateway_watch_look_seconds",
             "one look at the journal for watched orders that have moved, all of them together",

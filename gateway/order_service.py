@@ -18,7 +18,7 @@ from gateway.messages import (
     state_failure,
 )
 from gateway.metrics import GatewayMetrics
-from gateway.outcomes import RETRY_WHEN_AWAY_S, Outcome, Reason, Refused
+from gateway.outcomes import RETRY_WHEN_AWAY_S, RETRY_WHEN_STOPPING_S, STOPPING, Outcome, Reason, Refused
 from gateway.paging import make_token, page_size, read_token
 from gateway.placing import Group, Placing
 from gateway.validation import Violation, name_violations, parse_order, parse_uuid
@@ -31,12 +31,6 @@ from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
 
 SERVICE_NAME = "sluice.orders.v1.OrderService"
-
-STOPPING = "STOPPING"
-"""The reason with which a gateway that stops ends its watches. A fixed name, like `Reason`: but no order is refused."""
-
-RETRY_WHEN_STOPPING_S = 0.1
-"""Another gateway can be asked at once; this much apart, so that nobody asks the same one in a tight loop."""
 
 NO_DEADLINE_S = 30.0
 """For callers without a deadline: an order that has waited this long is not started any more."""

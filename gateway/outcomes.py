@@ -10,6 +10,13 @@ RETRY_WHEN_AWAY_S = 1.0
 """When callers are asked to come back while something that we need is away: it is probed twice as often."""
 
 
+STOPPING = "STOPPING"
+"""The reason with which a gateway that stops ends its watches. A fixed name, like `Reason`: but no order is refused."""
+
+RETRY_WHEN_STOPPING_S = 0.1
+"""Another gateway can be asked at once; this much apart, so that nobody asks the same one in a tight loop."""
+
+
 class Reason(Enum):
     """Fixed names: clients branch on them. They are the `reason` of `google.rpc.ErrorInfo` and of `OrderResult`."""
 

@@ -1,28 +1,29 @@
 """`StockService` over gRPC: the ledger for people who run a sale."""
 
 import asyncio
-from collections.abc import Callable
-from datetime import datetime
+import contextlib
+from collections.abc import AsyncGenerator, Callable
 from typing import Any
 from uuid import UUID, uuid5
 
 import grpc
 
-from gateway.messages import timestamp
-from gateway.outcomes import RETRY_WHEN_AWAY_S
+from gateway.outcomes import RETRY_WHEN_AWAY_S, RETRY_WHEN_STOPPING_S, STOPPING
 from gateway.paging import make_token, page_size, read_token
+from gateway.stock_reading import StockReading
+from gateway.stock_watching import NoSuchSkuToWatch, StockWatching
 from gateway.validation import Violation, name_violations, parse_uuid
+from gateway.watching import Stopping
 from journal.protocol import Journal
 from sluice import counting
 from sluice._gen.stock.v1 import stock_pb2
-from sluice.errors import JournalUnreachable, StoreUnreachable
+from sluice.errors import JournalUnreachable, Overloaded, StoreUnreachable
 from sluice.model import MAX_OWNERS, MAX_RESTOCK_UNITS, StockPolicy
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
 from sluice.seams.stock_store import (
     Applied,
     Consistency,
-    Ledger,
     NoSuchSku,
     Refused,
     SkuSummary,
@@ -41,6 +42,9 @@ RESENDS_WHEN_UNKNOWN = 2
 COUNTS_AT_ONCE = 32
 """Counter SKUs of one page that are read at once: a page of nothing else must not crowd out those who sell."""
 
+MAX_RESUME_TOKEN_CHARS = 64
+"""More than any that we give."""
+
 _CONSISTENCIES = {
     stock_pb2.CONSISTENCY_UNSPECIFIED: Consistency.QUORUM,
     stock_pb2.CONSISTENCY_STRONG: Consistency.STRONG,
@@ -56,10 +60,11 @@ _POLICIES = {
 
 
 class StockService:
-    def __init__(self, store: StockStore, journal: Journal, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, store: StockStore, journal: Journal, reading: StockReading, watching: StockWatching) -> None:
         self._store = store
         self._journal = journal
-        self._now = now
+        self._reading = reading
+        self._watching = watching
 
     def handler(self) -> grpc.GenericRpcHandler:
         return server.service(
@@ -69,6 +74,7 @@ class StockService:
                 "Restock": server.unary(_told(self.restock), stock_pb2.RestockRequest),
                 "SpreadSku": server.unary(_told(self.spread_sku), stock_pb2.SpreadSkuRequest),
                 "GetStock": server.unary(_told(self.get_stock), stock_pb2.GetStockRequest),
+                "WatchStock": server.server_stream(self.watch_stock, stock_pb2.WatchStockRequest),
                 "ListSkus": server.unary(_told(self.list_skus), stock_pb2.ListSkusRequest),
                 "SetCustomerLimit": server.unary(_told(self.set_customer_limit), stock_pb2.SetCustomerLimitRequest),
                 "GetCustomerLimit": server.unary(_told(self.get_customer_limit), stock_pb2.GetCustomerLimitRequest),
@@ -140,53 +146,32 @@ class StockService:
             violations.append(Violation("consistency", "is not a known level"))
         if violations:
             raise invalid(violations)
-        # Sales first: units move from escrow to sold, so a ledger read later covers every sale that was seen and still
-        # stands. What was sold and has been returned by then is in the ledger again, and sold no more.
-        sold = (await self._journal.sold([request.sku])).get(request.sku, 0)
-        as_of = self._now()
-        ledger = await self._store.read(request.sku, _CONSISTENCIES[request.consistency])
-        if ledger is None:
+        stock = (await self._reading.read([request.sku], _CONSISTENCIES[request.consistency])).get(request.sku)
+        if stock is None:
             raise sku_not_found(request.sku)
-        if ledger.policy is StockPolicy.COUNTER:
-            return await self._counted(ledger, sold, as_of, _CONSISTENCIES[request.consistency])
-        restocked = sum(ledger.restocks.values())
-        held = sum(row.units for row in ledger.held.values())
-        sold = min(sold, held)
-        escrow = held - sold
-        return stock_pb2.GetStockResponse(
-            sku=request.sku,
-            policy=ledger.policy,  # type: ignore[arg-type]  # the stub wants its own enum class
-            restocked=restocked,
-            available=ledger.available,
-            escrow=escrow,
-            sold=sold,
-            as_of=timestamp(as_of),
-            max_oversell=0,
-            max_undersell=escrow,
-            owners=ledger.owners,
-        )
+        return stock
 
-    async def _counted(
-        self, ledger: Ledger, sold: int, as_of: datetime, consistency: Consistency
-    ) -> stock_pb2.GetStockResponse:
-        """Nothing is taken out of the ledger of a counter SKU: available is what is not counted as sold. Counts come a
-        moment later than sales, and what is sold already is not available either.
-        """
-        counts = await self._store.counts(ledger.sku, consistency)
-        restocked = sum(ledger.restocks.values())
-        return stock_pb2.GetStockResponse(
-            sku=ledger.sku,
-            policy=ledger.policy,  # type: ignore[arg-type]  # as above
-            restocked=restocked,
-            available=max(0, restocked - max(counting.counted(counts), sold)),
-            escrow=0,
-            sold=max(0, sold),
-            as_of=timestamp(as_of),
-            # Orders that were cancelled after the sales were read may be counted as returned already.
-            max_oversell=max(counting.max_oversell(counts, restocked), sold - restocked),
-            max_undersell=counting.max_undersell(counts, restocked, sold),
-            owners=ledger.owners,
-        )
+    async def watch_stock(
+        self, request: stock_pb2.WatchStockRequest, context: Any
+    ) -> AsyncGenerator[stock_pb2.WatchStockResponse, None]:
+        del context
+        violations = name_violations(request.sku, "sku")
+        if len(request.resume_token) > MAX_RESUME_TOKEN_CHARS:
+            violations.append(Violation("resume_token", "is none that WatchStock has given"))
+        if violations:
+            raise invalid(violations)
+        try:
+            async with contextlib.aclosing(self._watching.watch(request.sku, request.resume_token)) as stocks:
+                async for stock, resume_token in stocks:
+                    yield stock_pb2.WatchStockResponse(stock=stock, resume_token=resume_token)
+        except NoSuchSkuToWatch as error:
+            raise sku_not_found(request.sku) from error
+        except Overloaded as error:
+            raise _watch_elsewhere("OVERLOADED", str(error), error.retry_after_s) from error
+        except Stopping as error:
+            raise _watch_elsewhere(STOPPING, "this gateway stops", RETRY_WHEN_STOPPING_S) from error
+        except (StoreUnreachable, JournalUnreachable) as error:
+            raise _away(error) from error
 
     async def _available(self, summary: SkuSummary) -> int:
         if summary.policy is not StockPolicy.COUNTER:
@@ -277,13 +262,26 @@ def _told(method: Callable[[Any], Any]) -> server.UnaryHandler:
         del context
         try:
             return await method(request)
-        except StoreUnreachable as error:
-            raise _unavailable("STOCK_UNREACHABLE", "the stock store cannot be reached") from error
-        except JournalUnreachable as error:
-            raise _unavailable("JOURNAL_UNREACHABLE", "the journal cannot be reached") from error
+        except (StoreUnreachable, JournalUnreachable) as error:
+            raise _away(error) from error
 
     answer.__qualname__ = method.__qualname__
     return answer
+
+
+def _away(error: StoreUnreachable | JournalUnreachable) -> RpcFailure:
+    if isinstance(error, StoreUnreachable):
+        return _unavailable("STOCK_UNREACHABLE", "the stock store cannot be reached")
+    return _unavailable("JOURNAL_UNREACHABLE", "the journal cannot be reached")
+
+
+def _watch_elsewhere(reason: str, why: str, retry_after_s: float) -> RpcFailure:
+    return RpcFailure(
+        grpc.StatusCode.UNAVAILABLE,
+        reason,
+        f"{why}: watch the SKU again, here later or at another gateway, with the last resume_token that you were told",
+        retry_after_s=retry_after_s,
+    )
 
 
 def _unavailable(reason: str, message: str) -> RpcFailure:

@@ -13,6 +13,9 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 CONFIG_FILE_VARIABLE = "SLUICE_CONFIG"
 
 
+MAX_STOCK_WATCHES = 2_000
+"""In one gateway. Of a hot SKU each is told four times a second: 8,000 messages, some tenths of a core."""
+
 MAX_WATCHES = 5_000
 """Of orders, in one gateway: an open stream keeps about 25 KB."""
 
@@ -104,6 +107,9 @@ class GatewaySettings(JournalSettings, StockStoreSettings):
     )
     max_batches_in_flight: int = Field(
         8, ge=1, le=256, description="batches of one stream being decided at once; then the stream is not read"
+    )
+    max_stock_watches: int = Field(
+        MAX_STOCK_WATCHES, ge=1, description="watches of stock open at once; one more gets UNAVAILABLE / OVERLOADED"
     )
     max_watches: int = Field(
         MAX_WATCHES, ge=1, description="watches of orders open at once; one more gets UNAVAILABLE / OVERLOADED"
@@ -226,6 +232,9 @@ class EmbeddedSettings(ConsumerSettings):
     )
     max_orders_in_flight: int = Field(20_000, ge=1, description="orders being decided at once")
     max_batches_in_flight: int = Field(8, ge=1, le=256, description="batches of one stream being decided at once")
+    max_stock_watches: int = Field(
+        MAX_STOCK_WATCHES, ge=1, description="watches of stock open at once; one more gets UNAVAILABLE / OVERLOADED"
+    )
     max_watches: int = Field(
         MAX_WATCHES, ge=1, description="watches of orders open at once; one more gets UNAVAILABLE / OVERLOADED"
     )

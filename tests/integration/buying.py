@@ -75,6 +75,14 @@ class Client:
         )
         return method(timeout=timeout_s)
 
+    def watch_stock(self, sku: str, resume_token: str = "", timeout_s: float = CALL_LIMIT_S) -> Any:
+        method = self.channel.unary_stream(
+            "/sluice.stock.v1.StockService/WatchStock",
+            request_serializer=stock_pb2.WatchStockRequest.SerializeToString,
+            response_deserializer=stock_pb2.WatchStockResponse.FromString,
+        )
+        return method(stock_pb2.WatchStockRequest(sku=sku, resume_token=resume_token), timeout=timeout_s)
+
     def watch_order(self, order_id: str, after_version: int = 0, timeout_s: float = CALL_LIMIT_S) -> Any:
         method = self.channel.unary_stream(
             "/sluice.orders.v1.OrderService/WatchOrder",

@@ -1,11 +1,13 @@
 """The projection on a real broker and Cassandra, in processes that come and die, from a log with repeats in it."""
 
 import asyncio
+import json
 import os
 import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -88,6 +90,18 @@ class Scene:
     async def open_projection(self) -> CassandraProjection:
         return await CassandraProjection.open(self.cassandra, self.keyspace, 1, "datacenter1", now_ms)
 
+    async def rebuild(self) -> Any:
+        """What the command says in the end."""
+        process = await asyncio.create_subprocess_exec(
+            *self.command("projection", "rebuild", "--json"),
+            cwd=ROOT,
+            env=self.environment,
+            stdout=asyncio.subprocess.PIPE,
+        )
+        out, _ = await process.communicate()
+        assert process.returncode == 0
+        return json.loads(out)
+
     def stop(self) -> None:
         for process in self.processes:
             process.kill()
@@ -132,5 +146,29 @@ async def test_the_projection_is_what_the_log_says(scene: Scene) -> None:
             wanted = [event.event_id for event in scene.log if event.key == sku][::-1][:150]
             recent = await projection.recent(live, sku, 150)
             assert [f"{change.order_id}/{change.sku}" for change in recent] == wanted
+
+        # I8: what is rebuilt is what is live.
+        rebuilt = await scene.rebuild()
+        assert rebuilt == {
+            "events": len(scene.log),
+            "states": len(SKUS),
+            "same": len(SKUS),
+            "behind": 0,
+            "differing": 0,
+            "skus": [],
+        }
+        assert (await projection.control()).live != live
+        assert await projection.generations() == {(await projection.control()).live}
+
+        # And again while the log grows, a consumer goes on, and something is wrong.
+        wrong = next(iter(scene.truth().values()))
+        await projection.write((await projection.control()).live, [wrong._replace(place=3, sold=999)], [])
+        rebuilding = asyncio.create_task(scene.rebuild())
+        while not rebuilding.done():
+            await scene.write(20)
+        assert (await rebuilding)["states"] == len(SKUS)
+        await scene.write(100)
+        await until("what was wrong is mended, and nothing is lost", complete, limit_s=60.0)
+        assert (await scene.rebuild())["same"] == len(SKUS)
     finally:
         await projection.close()

@@ -6,10 +6,9 @@ from uuid import UUID
 
 import pytest
 
-from gateway.stock_service import StockService
-from sluice._gen.stock.v1 import stock_pb2
+from gateway.stock_reading import StockReading
 from sluice.model import StockPolicy
-from sluice.seams.stock_store import Cell
+from sluice.seams.stock_store import Cell, Consistency
 from tests.unit.fake_stock_store import FakeStockStore
 
 NOW = datetime(2026, 1, 1, tzinfo=UTC)
@@ -40,8 +39,8 @@ async def test_it_adds_up_within_the_bounds(counted: int, sold: int, available: 
     store = FakeStockStore()
     store.create("a", 100, StockPolicy.COUNTER)
     await store.add_sold("a", CELL, counted)
-    service = StockService(store, Sales(sold), now=lambda: NOW)  # type: ignore[arg-type]  # what it uses of a journal
-    stock = await service.get_stock(stock_pb2.GetStockRequest(sku="a"))
+    reading = StockReading(store, Sales(sold), now=lambda: NOW)  # type: ignore[arg-type]  # what it uses of a journal
+    stock = (await reading.read(["a"], Consistency.QUORUM))["a"]
     assert stock.available == available
     off = stock.available + stock.escrow + stock.sold - stock.restocked
     assert -stock.max_undersell <= off <= stock.max_oversell

@@ -287,6 +287,18 @@ def test_get_stock(channel: grpc.Channel, request: stock_pb2.GetStockRequest) ->
     check(call(channel, f"/{STOCK}/GetStock", request), bad)
 
 
+@EXAMPLES
+@given(sku=text.map(lambda each: each and f"unmade {each}"), resume_token=text)
+def test_watch_stock_of_what_is_not_there(channel: grpc.Channel, sku: str, resume_token: str) -> None:
+    request = stock_pb2.WatchStockRequest(sku=sku, resume_token=resume_token)
+    bad = set() if is_name(sku) else {"sku"}
+    if len(resume_token) > 64:
+        bad.add("resume_token")
+    told = call(channel, f"/{STOCK}/WatchStock", request)
+    check(told, bad)
+    assert told.code != grpc.StatusCode.OK
+
+
 @pytest.mark.parametrize("method", ["PlaceOrder", "GetOrder", "ListOrders"])
 @EXAMPLES
 @given(raw=st.binary(max_size=60))

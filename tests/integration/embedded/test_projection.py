@@ -22,6 +22,13 @@ def shown(embedded: Embedded, sku: str) -> Any:
     return json.loads(done.stdout) if done.returncode == 0 else None
 
 
+def rebuilt(embedded: Embedded) -> subprocess.CompletedProcess[str]:
+    command = (sys.executable, "-m", "commands.main", "projection", "rebuild", "--json")
+    return subprocess.run(
+        [*command, "--data-dir", str(embedded.data_dir)], check=False, capture_output=True, text=True, timeout=60
+    )
+
+
 async def test_what_is_sold_is_projected_across_a_kill(tmp_path: Path) -> None:
     embedded = make_embedded(tmp_path, "--consumers", "compensation,projection")
     embedded.process.start()
@@ -46,5 +53,11 @@ async def test_what_is_sold_is_projected_across_a_kill(tmp_path: Path) -> None:
         assert {change["order_id"] for change in tea["changes"]} == {each.order_id for each in requests[:10]}
         assert sum(state["changes"] for state in tea["states"]) == 70
         assert shown(embedded, "unknown") is None
+        served = rebuilt(embedded)
+        assert served.returncode != 0
+        assert "stop it first" in served.stderr
     finally:
         await asyncio.to_thread(embedded.process.terminate)
+    again = json.loads(rebuilt(embedded).stdout)
+    assert again == {"events": 140, "states": 2, "same": 2, "behind": 0, "differing": 0, "skus": []}
+    assert shown(embedded, "tea") == tea

@@ -200,16 +200,20 @@ class GetCustomerLimitResponse(_message.Message):
     def __init__(self, sku: _Optional[str] = ..., units: _Optional[int] = ..., counted: _Optional[int] = ...) -> None: ...
 
 class WatchStockRequest(_message.Message):
-    __slots__ = ("sku",)
+    __slots__ = ("sku", "resume_token")
     SKU_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     sku: str
-    def __init__(self, sku: _Optional[str] = ...) -> None: ...
+    resume_token: str
+    def __init__(self, sku: _Optional[str] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class WatchStockResponse(_message.Message):
-    __slots__ = ("stock",)
+    __slots__ = ("stock", "resume_token")
     STOCK_FIELD_NUMBER: _ClassVar[int]
+    RESUME_TOKEN_FIELD_NUMBER: _ClassVar[int]
     stock: GetStockResponse
-    def __init__(self, stock: _Optional[_Union[GetStockResponse, _Mapping]] = ...) -> None: ...
+    resume_token: str
+    def __init__(self, stock: _Optional[_Union[GetStockResponse, _Mapping]] = ..., resume_token: _Optional[str] = ...) -> None: ...
 
 class Settlement(_message.Message):
     __slots__ = ("incarnation", "seq", "skus", "units")
