@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from commands import audit, cluster, cluster_demo, dead_letters, demo, events, health, order, stock
+from commands import audit, cluster, cluster_demo, dead_letters, demo, events, health, order, partitions, stock
 from commands.options import with_settings
 from sluice.settings import ConsumeSettings, EmbeddedSettings, GatewaySettings, RelaySettings, StockdSettings
 
@@ -66,6 +66,7 @@ app.command(name="demo")(demo.demo)
 app.command(name="audit")(audit.audit)
 app.add_typer(events.app, name="events")
 app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(partitions.app, name="partitions")
 cluster.app.command(name="demo")(cluster_demo.demo)
 app.add_typer(cluster.app, name="cluster")
 app.command(name="health")(health.health)
