@@ -118,7 +118,12 @@ def check_counts(ledger: Ledger, counts: Counts, spends: Mapping[UUID, UnitsBySk
 def held_units(
     ledger: Ledger, spends: Mapping[UUID, UnitsBySku], incarnations: Mapping[UUID, IncarnationRow]
 ) -> list[HeldUnits]:
-    """What is taken and not sold. `spends` must have been read after the ledger, or units just sold would show."""
+    """What is taken and not sold. `spends` must have been read after the ledger, or units just sold would show.
+
+    Of a SKU with the policy `counter` nobody holds anything: units that came back to a server are in its counts.
+    """
+    if ledger.policy is StockPolicy.COUNTER:
+        return []
     held = []
     # Units of orders that were cancelled may have come back to one that never took any, and so has no row.
     for incarnation in ledger.held.keys() | {each for each, of_it in spends.items() if of_it.get(ledger.sku, 0) < 0}:

@@ -2,6 +2,7 @@
 
 import asyncio
 import json
+import math
 import sys
 from collections.abc import Callable, Coroutine
 from typing import Annotated, Any
@@ -21,6 +22,10 @@ DEFAULT_ENDPOINT = "127.0.0.1:50051"
 CALL_TIMEOUT_S = 10.0
 EXIT_REFUSED = 1
 
+RECONNECT_PAUSE_S = 0.5
+RECONNECT_LIMIT_S = 60.0
+"""A stream that breaks is begun again for so long: a restarted gateway, or a failed-over database, is back by then."""
+
 Endpoint = Annotated[str, typer.Option(envvar="SLUICE_ENDPOINT", help="host:port of a gateway")]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object instead of text")]
 
@@ -36,6 +41,40 @@ def call(endpoint: str, method: str, request: Message, response_type: type[Messa
             return await send(request, timeout=CALL_TIMEOUT_S)
 
     return run_calls(work())
+
+
+def follow(
+    endpoint: str,
+    method: str,
+    next_request: Callable[[], Message],
+    response_type: type[Message],
+    show_one: Callable[[Any], None],
+) -> None:
+    """One server stream to its end. When it breaks after it has begun it is begun again with `next_request()`, which
+    says from where. On failure as `call`.
+    """
+
+    async def work() -> None:
+        loop = asyncio.get_running_loop()
+        give_up_at = loop.time()
+        async with open_channel(endpoint) as channel:
+            begin: Callable[..., Any] = channel.unary_stream(
+                method, request_serializer=SERIALIZE, response_deserializer=response_type.FromString
+            )
+            while True:
+                try:
+                    async for response in begin(next_request()):
+                        show_one(response)
+                        give_up_at = math.inf
+                except grpc.aio.AioRpcError as error:
+                    if error.code() is not grpc.StatusCode.UNAVAILABLE or loop.time() >= give_up_at:
+                        raise
+                    give_up_at = min(give_up_at, loop.time() + RECONNECT_LIMIT_S)
+                    await asyncio.sleep(RECONNECT_PAUSE_S)
+                else:
+                    return
+
+    run_calls(work())
 
 
 def run_calls(work: Coroutine[Any, Any, Any]) -> Any:

@@ -39,7 +39,8 @@ def up(
     gateways: Annotated[int | None, typer.Option(min=0, help="Gateways. [default: 1]")] = None,
     relays: Annotated[int | None, typer.Option(min=0, help="Relays; one is active. [default: 1]")] = None,
     consumers: Annotated[
-        str | None, typer.Option(help="Of lifecycle and compensation, comma separated. [default: compensation]")
+        str | None,
+        typer.Option(help="Of lifecycle, compensation and projection, comma separated. [default: compensation]"),
     ] = None,
     log_level: Annotated[str | None, typer.Option(help="Log level of Sluice's processes. [default: info]")] = None,
     data_dir: DataDirectory = DEFAULT_DIRECTORY,

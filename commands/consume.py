@@ -14,18 +14,19 @@ from prometheus_client import CollectorRegistry
 
 from commands import process
 from commands.front import measure_loop_lag
-from commands.own_consumer_names import OWN_CONSUMERS
-from commands.own_consumers import OwnParts, own_parts
+from commands.own_consumer_names import OWN_CONSUMERS, PROJECTION
+from commands.own_consumers import OwnParts, own_parts, projection_consumer
 from commands.stock_servers import rpc_keepers
 from consumers.runtime.consuming import consume_kafka
-from consumers.runtime.handling import Consumer
+from consumers.runtime.handling import Consumer, now_ms
 from consumers.runtime.meters import Meters
 from gateway.keepers import Keepers
 from journal.postgres import PostgresJournal
 from journal.postgres_tallies import PostgresTallies
+from sluice.seams.stock_projection import StockProjection
 from sluice.settings import ConsumeSettings
 from sluice.telemetry import metrics
-from stockd.stores.chosen import open_store
+from stockd.stores.chosen import open_projection, open_store
 
 _log = structlog.get_logger(__name__)
 
@@ -42,7 +43,9 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
     async with AsyncExitStack() as opened:
         background: list[Coroutine[Any, Any, None]] = [measure_loop_lag(registry)]
         consumers = [own_consumer(name, settings) for name in names if name not in OWN_CONSUMERS]
-        if built_in := [name for name in names if name in OWN_CONSUMERS]:
+        if PROJECTION in names:
+            consumers.append(projection_consumer(await opened.enter_async_context(_projection(settings, stop))))
+        if built_in := [name for name in names if name in OWN_CONSUMERS and name != PROJECTION]:
             parts, watch_owners = await opened.enter_async_context(_parts(settings, registry, stop))
             background += [parts.keep_repairing(), watch_owners()]
             consumers += [parts.consumers[name] for name in built_in]
@@ -89,6 +92,15 @@ async def _parts(
         await tallies.close()
         await store.close()
         await journal.close()
+
+
+@asynccontextmanager
+async def _projection(settings: ConsumeSettings, stop: asyncio.Event) -> AsyncIterator[StockProjection]:
+    projection = await process.open_patiently("projection", stop, lambda: open_projection(settings, now_ms))
+    try:
+        yield projection
+    finally:
+        await projection.close()
 
 
 async def _until_all_end(tasks: Sequence[asyncio.Task[None]], stop: asyncio.Event) -> None:

@@ -21,6 +21,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.order_service import OrderService
 from gateway.placing import Placing
 from gateway.stock_service import StockService
+from gateway.watching import Watching
 from journal.protocol import Journal
 from orders.expiring import keep_expiring
 from sluice._gen.orders.v1 import orders_pb2
@@ -59,6 +60,7 @@ async def serve_front(
     journal_connections: int,
     max_orders_in_flight: int,
     max_batches_in_flight: int,
+    max_watches: int,
     drain_limit_s: float,
     stop: asyncio.Event,
     background: Sequence[Callable[[], Coroutine[Any, Any, None]]] = (),
@@ -102,11 +104,19 @@ async def serve_front(
         Changing(change, journal, links, journal_reach, now=utc_now, metrics=gateway_metrics)
         for change in (CONFIRM, CANCEL)
     )
+    watching = Watching(journal, journal_reach, max_watches=max_watches, metrics=gateway_metrics)
     orders = OrderService(
-        placing, confirming, cancelling, journal, max_batches_in_flight=max_batches_in_flight, metrics=gateway_metrics
+        placing,
+        confirming,
+        cancelling,
+        watching,
+        journal,
+        max_batches_in_flight=max_batches_in_flight,
+        metrics=gateway_metrics,
     )
     stock = StockService(store, journal, now=utc_now)
     metrics.gauge(registry, "sluice_gateway_orders_in_flight", "orders being decided", lambda: placing.orders_in_flight)
+    metrics.gauge(registry, "sluice_gateway_watches", "watches of orders that are open", lambda: watching.open_watches)
     for reach in order_needs:
         name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
         metrics.gauge(registry, name, f"1 while the {reach.name} does not answer", partial(_away, reach))
@@ -124,6 +134,7 @@ async def serve_front(
             health.publish(),
             measure_loop_lag(registry),
             links.watch(),
+            watching.keep_looking(),
             keep_expiring(journal, links, utc_now, gateway_metrics.holds_expired.inc),
             *watches,
             *(work() for work in background),
@@ -132,6 +143,7 @@ async def serve_front(
         _log.info("draining")
         await health.drain()
         orders.stop_reading()
+        watching.stop()
         await server.stop(grace=drain_limit_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_limit_s):

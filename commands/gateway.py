@@ -44,6 +44,7 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 journal_connections=settings.journal_connections,
                 max_orders_in_flight=settings.max_orders_in_flight,
                 max_batches_in_flight=settings.max_batches_in_flight,
+                max_watches=settings.max_watches,
                 drain_limit_s=settings.drain_limit_s,
                 stop=stop,
             )

@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from commands import audit, cluster, cluster_demo, dead_letters, demo, events, health, order, partitions, stock
+from commands import (
+    audit,
+    cluster,
+    cluster_demo,
+    dead_letters,
+    demo,
+    events,
+    health,
+    order,
+    partitions,
+    projection,
+    stock,
+)
 from commands.options import with_settings
 from sluice.settings import ConsumeSettings, EmbeddedSettings, GatewaySettings, RelaySettings, StockdSettings
 
@@ -54,7 +66,9 @@ def relay(settings: RelaySettings) -> None:
 @with_settings(ConsumeSettings)
 def consume(
     settings: ConsumeSettings,
-    names: Annotated[list[str], typer.Argument(metavar="NAME...", help="lifecycle, compensation, or module:handler")],
+    names: Annotated[
+        list[str], typer.Argument(metavar="NAME...", help="lifecycle, compensation, projection, or module:handler")
+    ],
 ) -> None:
     """Runs consumers: Sluice's own, or handlers that you wrote. Run any number of each."""
     from commands import consume as role  # noqa: PLC0415
@@ -67,6 +81,7 @@ app.command(name="audit")(audit.audit)
 app.add_typer(events.app, name="events")
 app.add_typer(dead_letters.app, name="dlq")
 app.add_typer(partitions.app, name="partitions")
+app.add_typer(projection.app, name="projection")
 cluster.app.command(name="demo")(cluster_demo.demo)
 app.add_typer(cluster.app, name="cluster")
 app.command(name="health")(health.health)

@@ -1,11 +1,12 @@
 """`sluice order …`: place orders and look at them."""
 
+import sys
 from datetime import timedelta
 from typing import Annotated
 
 import typer
 
-from commands.calling import DEFAULT_ENDPOINT, AsJson, Endpoint, call, show, show_rows
+from commands.calling import DEFAULT_ENDPOINT, AsJson, Endpoint, call, follow, show, show_rows
 from commands.order_ids import new_order_id
 from sluice._gen.orders.v1 import orders_pb2
 
@@ -37,6 +38,28 @@ def get(order_id: str, endpoint: Endpoint = DEFAULT_ENDPOINT, as_json: AsJson = 
     """One order."""
     request = orders_pb2.GetOrderRequest(order_id=order_id)
     show(call(endpoint, SERVICE + "GetOrder", request, orders_pb2.GetOrderResponse), as_json=as_json)
+
+
+@app.command()
+def watch(
+    order_id: str,
+    after_version: Annotated[int, typer.Option(min=0, help="only versions above this one")] = 0,
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    as_json: AsJson = False,
+) -> None:
+    """One order, again each time it has moved, until it is confirmed or has ended."""
+    version = after_version
+
+    def next_request() -> orders_pb2.WatchOrderRequest:
+        return orders_pb2.WatchOrderRequest(order_id=order_id, after_version=version)
+
+    def show_one(response: orders_pb2.WatchOrderResponse) -> None:
+        nonlocal version
+        version = response.order.version
+        show(response if as_json else response.order, as_json=as_json)
+        sys.stdout.flush()  # whoever reads through a pipe waits for this line, not for the next ones
+
+    follow(endpoint, SERVICE + "WatchOrder", next_request, orders_pb2.WatchOrderResponse, show_one)
 
 
 @app.command()

@@ -4,7 +4,8 @@ from collections.abc import Sequence
 
 LIFECYCLE = "lifecycle"
 COMPENSATION = "compensation"
-OWN_CONSUMERS = (LIFECYCLE, COMPENSATION)
+PROJECTION = "projection"
+OWN_CONSUMERS = (LIFECYCLE, COMPENSATION, PROJECTION)
 
 
 def chosen_consumers(setting: str) -> Sequence[str]:

@@ -9,21 +9,23 @@ from typing import Any, NamedTuple
 from prometheus_client import CollectorRegistry, Counter
 
 from commands.front import utc_now
-from commands.own_consumer_names import COMPENSATION, LIFECYCLE
+from commands.own_consumer_names import COMPENSATION, LIFECYCLE, PROJECTION
 from consumers.compensation import Compensation
 from consumers.lifecycle import Check, Lifecycle, blocked_customers, more_units_than, older_than
+from consumers.projection import Projection
 from consumers.runtime.handling import Consumer
 from journal.protocol import Journal
 from journal.tallies import Tallies, Victims
 from orders.moving import Owners, move_orders
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED
+from sluice.seams.stock_projection import StockProjection
 from sluice.seams.stock_store import StockStore
 from sluice.settings import ConsumerSettings
 from stockd.counter_repair import repair_counter
 
 
 class OwnParts(NamedTuple):
-    """The consumers by name, and what runs beside compensation for ever."""
+    """The consumers that change orders, by name, and what runs beside compensation for ever."""
 
     consumers: Mapping[str, Consumer]
     keep_repairing: Callable[[], Coroutine[Any, Any, None]]
@@ -69,6 +71,10 @@ def own_parts(
         },
         compensation.keep_repairing,
     )
+
+
+def projection_consumer(projection: StockProjection) -> Consumer:
+    return Consumer(PROJECTION, [TOPIC_STOCK_CHANGED], Projection(projection, monotonic=time.monotonic).handle)
 
 
 def checks(settings: ConsumerSettings) -> Sequence[Check]:

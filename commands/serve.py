@@ -10,9 +10,10 @@ from commands import process
 from commands.data_dir import DATABASE_FILE
 from commands.front import serve_front, utc_now
 from commands.own_consumer_names import chosen_consumers
-from commands.own_consumers import own_parts
+from commands.own_consumers import own_parts, projection_consumer
 from commands.stockd import MAX_WAITING_ORDERS, keep_rolling_up
 from consumers.runtime.embedded import consume_embedded
+from consumers.runtime.handling import now_ms
 from consumers.runtime.meters import Meters
 from gateway.keepers import Keepers
 from journal.sqlite import SqliteJournal
@@ -26,6 +27,7 @@ from stockd.engine import Engine
 from stockd.metrics import StockdMetrics
 from stockd.peers import keep_reclaiming
 from stockd.stores.sqlite import SqliteStore
+from stockd.stores.sqlite_projection import SqliteProjection
 
 STOCKD_NAME = "embedded"
 
@@ -69,11 +71,13 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
     )
     links = Keepers({STOCKD_NAME: engine})
     own = own_parts(settings, registry, journal, SqliteTallies(file), store, links)
+    projecting = projection_consumer(await SqliteProjection.open(file, now_ms))
+    consumers = {**own.consumers, projecting.name: projecting}
     meters = Meters(registry)
     consuming = [
         partial(
             consume_embedded,
-            own.consumers[name],
+            consumers[name],
             journal,
             SqliteConsumers(file),
             meters,
@@ -92,6 +96,7 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
             journal_connections=JOURNAL_TRANSACTIONS_IN_FLIGHT,
             max_orders_in_flight=settings.max_orders_in_flight,
             max_batches_in_flight=settings.max_batches_in_flight,
+            max_watches=settings.max_watches,
             drain_limit_s=settings.drain_limit_s,
             stop=stop,
             background=(

@@ -6,6 +6,8 @@ from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from gateway.outcomes import Accepted, Outcome, Reason
 
+LOOK_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
+
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
@@ -28,6 +30,13 @@ class GatewayMetrics:
             "sluice_gateway_place_seconds",
             "from a request's arrival to its answer, by request",
             buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+
+        self.watch_look_seconds = Histogram(
+            "sluice_gateway_watch_look_seconds",
+            "one look at the journal for watched orders that have moved, all of them together",
+            buckets=LOOK_BUCKETS_S,
             registry=registry,
         )
 

@@ -1,8 +1,9 @@
 """`OrderService` over gRPC."""
 
 import asyncio
+import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 from typing import Any
 
 import grpc
@@ -21,6 +22,7 @@ from gateway.outcomes import RETRY_WHEN_AWAY_S, Outcome, Reason, Refused
 from gateway.paging import make_token, page_size, read_token
 from gateway.placing import Group, Placing
 from gateway.validation import Violation, name_violations, parse_order, parse_uuid
+from gateway.watching import NoSuchOrder, Stopping, Watching
 from journal.protocol import Journal
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.errors import JournalUnreachable, Overloaded
@@ -29,6 +31,12 @@ from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
 
 SERVICE_NAME = "sluice.orders.v1.OrderService"
+
+STOPPING = "STOPPING"
+"""The reason with which a gateway that stops ends its watches. A fixed name, like `Reason`: but no order is refused."""
+
+RETRY_WHEN_STOPPING_S = 0.1
+"""Another gateway can be asked at once; this much apart, so that nobody asks the same one in a tight loop."""
 
 NO_DEADLINE_S = 30.0
 """For callers without a deadline: an order that has waited this long is not started any more."""
@@ -40,6 +48,7 @@ class OrderService:
         placing: Placing,
         confirming: Changing,
         cancelling: Changing,
+        watching: Watching,
         journal: Journal,
         *,
         max_batches_in_flight: int,
@@ -48,6 +57,7 @@ class OrderService:
         self._placing = placing
         self._confirming = confirming
         self._cancelling = cancelling
+        self._watching = watching
         self._journal = journal
         self._max_batches_in_flight = max_batches_in_flight
         self._metrics = metrics
@@ -64,6 +74,7 @@ class OrderService:
                 "ListOrders": server.unary(self.list_orders, orders_pb2.ListOrdersRequest),
                 "CancelOrder": server.unary(self.cancel_order, orders_pb2.CancelOrderRequest),
                 "ConfirmOrder": server.unary(self.confirm_order, orders_pb2.ConfirmOrderRequest),
+                "WatchOrder": server.server_stream(self.watch_order, orders_pb2.WatchOrderRequest),
             },
         )
 
@@ -150,6 +161,26 @@ class OrderService:
         del context
         return orders_pb2.ConfirmOrderResponse(order=await _changed(self._confirming, request.order_id))
 
+    async def watch_order(
+        self, request: orders_pb2.WatchOrderRequest, context: Any
+    ) -> AsyncGenerator[orders_pb2.WatchOrderResponse, None]:
+        del context
+        order_id, violations = parse_uuid(request.order_id, "order_id")
+        if violations:
+            raise invalid(violations)
+        try:
+            async with contextlib.aclosing(self._watching.watch(order_id, request.after_version)) as orders:
+                async for order in orders:
+                    yield orders_pb2.WatchOrderResponse(order=order_message(order))
+        except NoSuchOrder as error:
+            raise refusal_failure(Refused(Reason.ORDER_NOT_FOUND, order_id)) from error
+        except JournalUnreachable as error:
+            raise _journal_unreachable() from error
+        except Overloaded as error:
+            raise _watch_elsewhere(Reason.OVERLOADED.value, str(error), error.retry_after_s) from error
+        except Stopping as error:
+            raise _watch_elsewhere(STOPPING, "this gateway stops", RETRY_WHEN_STOPPING_S) from error
+
     async def _read_batches(
         self,
         requests: AsyncIterator[orders_pb2.PlaceOrdersRequest],
@@ -235,6 +266,15 @@ def _parse_batch(
             text = "; ".join(f"orders[{index}].{field}: {description}" for field, description in order)
             results.append(refusal_result(message.order_id, Refused(Reason.INVALID_ORDER, text)))
     return orders, results
+
+
+def _watch_elsewhere(reason: str, why: str, retry_after_s: float) -> RpcFailure:
+    return RpcFailure(
+        grpc.StatusCode.UNAVAILABLE,
+        reason,
+        f"{why}: watch the order again, here later or at another gateway, from the last version that you were told",
+        retry_after_s=retry_after_s,
+    )
 
 
 def _journal_unreachable() -> RpcFailure:

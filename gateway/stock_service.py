@@ -169,8 +169,8 @@ class StockService:
     async def _counted(
         self, ledger: Ledger, sold: int, as_of: datetime, consistency: Consistency
     ) -> stock_pb2.GetStockResponse:
-        """Nothing is taken out of the ledger of a counter SKU: available is what is neither counted as sold nor, as counts
-        come later, sold already.
+        """Nothing is taken out of the ledger of a counter SKU: available is what is not counted as sold. Counts come a
+        moment later than sales, and what is sold already is not available either.
         """
         counts = await self._store.counts(ledger.sku, consistency)
         restocked = sum(ledger.restocks.values())

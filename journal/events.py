@@ -109,15 +109,13 @@ class _LineBytes(NamedTuple):
 @lru_cache(maxsize=_CACHED_LINES)
 def _line_bytes(line: Line, stock_tail_size: int) -> _LineBytes:
     """`stock_tail_size` counts the bytes of the `StockChanged` that follow the order id."""
-    sku = line.sku.encode()
-    sku_and_size = _varint(len(sku)) + sku
-    in_line = _LINE_SKU + sku_and_size + _LINE_QUANTITY + _varint(line.quantity)
+    sku = _sized(line.sku.encode())
     zigzag_of_minus_quantity = 2 * line.quantity - 1
-    before_order_id = _STOCK_SKU + sku_and_size + _STOCK_DELTA + _varint(zigzag_of_minus_quantity) + _STOCK_ORDER_ID
+    before_order_id = _STOCK_SKU + sku + _STOCK_DELTA + _varint(zigzag_of_minus_quantity) + _STOCK_ORDER_ID
     stock_size = len(before_order_id) + _ORDER_ID_BYTES + stock_tail_size
     entry = _OUTBOX_STOCK_CHANGED + _varint(stock_size)
     return _LineBytes(
-        _ORDER_LINE + _varint(len(in_line)) + in_line,
+        _ORDER_LINE + _sized(_line(line.sku, line.quantity)),
         _varint(len(entry) + stock_size) + entry + before_order_id,
     )
 
@@ -337,8 +335,7 @@ def _order_created(value: bytes, position: Position) -> Event:
     message = OrderCreated.FromString(value)
     order_id = message.order_id
     event_id = f"{order_id}/{message.version}"
-    time = message.create_time
-    time_ms = time.seconds * 1000 + time.nanos // 1_000_000
+    time_ms = message.create_time.ToMilliseconds()
     return Event(TOPIC_ORDER_CREATED, order_id, value, event_id, TYPE_ORDER_CREATED, time_ms, position)
 
 
@@ -352,15 +349,13 @@ _MOVED_EVENTS: Mapping[int, tuple[str, str, type[OrderValidated | OrderConfirmed
 def _moved(kind: int, value: bytes, position: Position) -> Event:
     topic, event_type, message_type = _MOVED_EVENTS[kind]
     message = message_type.FromString(value)
-    time_ms = message.time.seconds * 1000 + message.time.nanos // 1_000_000
     event_id = f"{message.order_id}/{message.version}"
-    return Event(topic, message.order_id, value, event_id, event_type, time_ms, position)
+    return Event(topic, message.order_id, value, event_id, event_type, message.time.ToMilliseconds(), position)
 
 
 def _stock_changed(value: bytes, position: Position) -> Event:
     message = StockChanged.FromString(value)
     sku = message.sku
     event_id = f"{message.order_id}/{message.order_version}/{sku}"
-    time = message.time
-    time_ms = time.seconds * 1000 + time.nanos // 1_000_000
+    time_ms = message.time.ToMilliseconds()
     return Event(TOPIC_STOCK_CHANGED, sku, value, event_id, TYPE_STOCK_CHANGED, time_ms, position)

@@ -291,6 +291,10 @@ class Journal(Protocol):
         """The orders among `order_ids` that stand."""
         ...
 
+    async def find_newer(self, versions: Mapping[str, int]) -> Mapping[str, Order]:
+        """Of the orders named those that stand at a higher version than given."""
+        ...
+
     async def list_orders(self, customer_id: str | None, before: str | None, limit: int) -> Sequence[Order]:
         """By descending order id, starting below `before` (None: at the top); one customer's, or all."""
         ...

@@ -8,7 +8,7 @@ import sqlite3
 from collections.abc import Mapping, Sequence
 from functools import partial
 
-from journal.sqlite import reaching
+from journal.sqlite_rows import reaching
 from sluice.sqlite_file import SqliteFile
 
 

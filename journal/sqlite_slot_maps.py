@@ -7,7 +7,7 @@ from functools import partial
 
 from journal.slot_map_rows import COLUMNS, IN_FORCE, read_slot_map
 from journal.slot_maps import AnotherMoveUnderWay
-from journal.sqlite import CLOCK, reaching
+from journal.sqlite_rows import CLOCK, reaching
 from sluice.slot_map import Seats, SlotMap, first_seats, pack, unpack
 from sluice.sqlite_file import SqliteFile
 

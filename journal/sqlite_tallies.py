@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from functools import partial
 
-from journal.sqlite import ORDER_COLUMNS, reaching, read_order
+from journal.sqlite_rows import ORDER_COLUMNS, reaching, read_order
 from journal.tallies import LiveTally, StockEvent, TalliedOrder, Victims
 from sluice.model import HOLDS_UNITS
 from sluice.sqlite_file import SqliteFile

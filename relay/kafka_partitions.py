@@ -38,7 +38,7 @@ class KafkaTopicPartitions:
         await asyncio.to_thread(_answer, self._make, partitions)
 
     async def ends(self, partitions: Sequence[int]) -> Mapping[int, int]:
-        return await asyncio.to_thread(_answer, self._offsets, partitions, OffsetSpec.latest())
+        return await asyncio.to_thread(_answer, self._offsets, partitions, OffsetSpec.latest())  # type: ignore[no-untyped-call]
 
     async def groups_without(self, partitions: int) -> Sequence[str]:
         wanted = frozenset(range(partitions))
@@ -68,7 +68,7 @@ class KafkaTopicPartitions:
 
     def _behind(self, ends: Mapping[int, int]) -> Sequence[GroupBehind]:
         # What retention has taken away nobody can finish.
-        starts = self._offsets(ends, OffsetSpec.earliest())
+        starts = self._offsets(ends, OffsetSpec.earliest())  # type: ignore[no-untyped-call]
         behind = []
         for group in self._groups():
             places = {partition: max(group.committed.get(partition, 0), starts[partition]) for partition in ends}

@@ -52,6 +52,9 @@ class OrderState(IntEnum):
 HOLDS_UNITS = frozenset({OrderState.CREATED, OrderState.VALIDATED, OrderState.CONFIRMED, OrderState.HELD})
 """An order in any other state never had units, or has given them back."""
 
+FINAL_STATES = frozenset({OrderState.CONFIRMED, OrderState.EXPIRED, OrderState.CANCELLED, OrderState.REJECTED})
+"""Where the life of an order leads. Only a confirmed one can still be moved: its client may cancel it."""
+
 ENDED_BY_CLIENT = "CLIENT"
 ENDED_BY_EXPIRY = "HOLD_EXPIRED"
 ENDED_AS_OVERSOLD = "OVERSOLD"

@@ -13,6 +13,10 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 CONFIG_FILE_VARIABLE = "SLUICE_CONFIG"
 
 
+MAX_WATCHES = 5_000
+"""Of orders, in one gateway: an open stream keeps about 25 KB."""
+
+
 def split_host_port(value: str) -> tuple[str, int]:
     """`host:port` apart. Raises ValueError."""
     host, separator, port = value.rpartition(":")
@@ -100,6 +104,9 @@ class GatewaySettings(JournalSettings, StockStoreSettings):
     )
     max_batches_in_flight: int = Field(
         8, ge=1, le=256, description="batches of one stream being decided at once; then the stream is not read"
+    )
+    max_watches: int = Field(
+        MAX_WATCHES, ge=1, description="watches of orders open at once; one more gets UNAVAILABLE / OVERLOADED"
     )
     reserve_limit_s: float = Field(
         1.6,
@@ -214,10 +221,14 @@ class EmbeddedSettings(ConsumerSettings):
     listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
     data_dir: Path = Field(Path(".sluice"), description="where the database files are")
     consumers: str = Field(
-        "compensation", description="which of lifecycle and compensation run in the process, comma separated"
+        "compensation",
+        description="which of lifecycle, compensation and projection run in the process, comma separated",
     )
     max_orders_in_flight: int = Field(20_000, ge=1, description="orders being decided at once")
     max_batches_in_flight: int = Field(8, ge=1, le=256, description="batches of one stream being decided at once")
+    max_watches: int = Field(
+        MAX_WATCHES, ge=1, description="watches of orders open at once; one more gets UNAVAILABLE / OVERLOADED"
+    )
 
 
 ALL_SETTINGS: tuple[type[CommonSettings], ...] = (

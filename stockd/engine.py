@@ -484,20 +484,18 @@ class Engine:
                     return
             await self._pause(escrow)
             return
-        with self._taking.turns.ahead() as is_time:
-            if not is_time and not self._draining:
-                self._returns_left = 0  # at the next look
-                return
-            self._returns_left -= 1
-            escrow.free -= count  # they are on their way: nobody may be granted them
-            outcome = None
-            with suppress(StoreUnreachable):
-                outcome = await self._taking.take(escrow, -count)
-            if isinstance(outcome, Applied):
-                return
+        if self._taking.turns.crowded() and not self._draining:
+            self._returns_left = 0  # at the next look
+            return
+        self._returns_left -= 1
+        escrow.free -= count  # they are on their way: nobody may be granted them
+        outcome = None
+        with suppress(StoreUnreachable):
+            outcome = await self._taking.take(escrow, -count)
+        if not isinstance(outcome, Applied):
             self._returns_left += 1
             escrow.free += count
-        await self._pause(escrow)
+            await self._pause(escrow)
 
     async def _pause(self, escrow: Escrow) -> None:
         with suppress(TimeoutError):

@@ -7,7 +7,7 @@ from sluice.seams.stock_store import StockStore
 from stockd.turns import Turns, Urgency
 
 SKUS_PER_NOTE = 30
-"""In one request. With the longest names that is what a Cassandra node takes in one batch without a warning (5 KiB)."""
+"""In one request: some kilobytes with the longest names, and nobody waits long for a batch that is being written."""
 
 
 class HolderNotes:

@@ -33,8 +33,8 @@ fewer where so many SKUs are sold that each take is for longer."""
 OWNERS_STALE_S = 10.0
 """How often an `exact` SKU, of which nothing is taken ahead, is read to learn over how many servers it is spread."""
 
-ANSWERED_LATELY_S = 1.0
-"""A ledger that answered since then is slow, not away."""
+LATELY_S = 1.5
+"""A ledger that answered since then is slow, not away. About as long as orders wait for it."""
 
 _log = structlog.get_logger(__name__)
 
@@ -63,7 +63,7 @@ class Taking:
         self._fence = fence
         self._choose_owners = choose_owners
         self._metrics = metrics
-        self.turns = Turns()
+        self.turns = Turns(monotonic)
         self._notes = HolderNotes(incarnation, store, self.turns)
         self._answered_at = float("-inf")
         # After a write of unknown outcome: a copy of it may land later, so their rows are looked at again.
@@ -160,8 +160,8 @@ class Taking:
         self._suspects.discard(escrow)
 
     def overloaded(self) -> bool:
-        """Whether the ledger answers, and more wait for it than it can answer in time."""
-        return self.turns.crowded() and self._monotonic() - self._answered_at < ANSWERED_LATELY_S
+        """Whether the ledger answers, and more is asked of it than it can answer in time."""
+        return self.turns.were_crowded(LATELY_S) and self._monotonic() - self._answered_at < LATELY_S
 
     async def _note_holder(self, escrow: Escrow) -> None:
         if not escrow.holder_noted:

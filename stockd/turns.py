@@ -2,7 +2,7 @@
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
 
@@ -10,8 +10,8 @@ AT_ONCE = 64
 """Requests of one engine. Fewer than CassandraSession has places for (96): probes and counting come beside them."""
 
 AHEAD_AT_ONCE = 8
-"""SKUs of which units are taken or given back that no order waits for. When thousands want more at the same moment, as
-at the start of a sale, the others sell from memory meanwhile."""
+"""SKUs of which units are taken that no order waits for. When thousands want more at the same moment, as at the start
+of a sale, the others sell from memory meanwhile."""
 
 
 class Urgency(IntEnum):
@@ -26,7 +26,9 @@ class Urgency(IntEnum):
 class Turns:
     """First come, first served within an urgency."""
 
-    def __init__(self) -> None:
+    def __init__(self, monotonic: Callable[[], float]) -> None:
+        self._monotonic = monotonic
+        self._crowded_at = float("-inf")
         self._free = AT_ONCE
         self._ahead = 0
         self._came = 0
@@ -39,6 +41,8 @@ class Turns:
         mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         heapq.heappush(self._queue, (urgency, self._came, mine))
         self._admit()
+        if self.crowded():
+            self._crowded_at = self._monotonic()
         try:
             await mine
         except asyncio.CancelledError:
@@ -52,7 +56,7 @@ class Turns:
 
     @contextmanager
     def ahead(self) -> Iterator[bool]:
-        """Whether this is the time for what no order waits for: not if somebody would have to wait for it."""
+        """Whether this is the time to take what no order waits for: not if somebody would have to wait for it."""
         if self.crowded() or self._ahead == AHEAD_AT_ONCE:
             yield False
             return
@@ -65,6 +69,10 @@ class Turns:
     def crowded(self) -> bool:
         """Whether somebody has to wait."""
         return self._free == 0
+
+    def were_crowded(self, within_s: float) -> bool:
+        """Whether somebody had to wait lately."""
+        return self._monotonic() - self._crowded_at < within_s
 
     def _leave(self) -> None:
         self._free += 1

@@ -5,14 +5,13 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+from bench.answering import answer
 from commands import process
 from commands.options import load
 from gateway.messages import refusal_failure
-from gateway.order_service import SERVICE_NAME
 from gateway.outcomes import Reason, Refused
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.errors import StoreUnreachable
-from sluice.rpc import server
 from sluice.settings import CommonSettings
 from stockd.stores.cassandra_session import CassandraSession, connect
 
@@ -20,8 +19,6 @@ KEYSPACE = "bench_peers"
 LOCAL_DC = "datacenter1"
 REQUEST_TIMEOUT_S = 5.0
 """As long as a caller may wait: a slow answer is counted as slow, not as lost."""
-
-_DRAIN_LIMIT_S = 1.0
 
 Reserve = Callable[[str, int], Awaitable[bool]]
 """Takes units of a SKU; whether they were to be had. Raises StoreUnreachable."""
@@ -53,12 +50,7 @@ async def _serve(
             raise refusal_failure(Refused(Reason.OUT_OF_STOCK, line.sku))
         return orders_pb2.PlaceOrderResponse(order=orders_pb2.Order(order_id=request.order_id))
 
-    grpc_server = server.new_server()
-    methods = {"PlaceOrder": server.unary(place_order, orders_pb2.PlaceOrderRequest)}
-    grpc_server.add_generic_rpc_handlers((server.service(SERVICE_NAME, methods),))
-    await server.start(grpc_server, listen)
-    await stop.wait()
-    await grpc_server.stop(_DRAIN_LIMIT_S)
+    await answer(listen, place_order, stop)
     await session.close()
 
 

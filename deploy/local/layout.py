@@ -35,8 +35,9 @@ class ClusterSpec:
     stockds: int = 2
     gateways: int = 1
     relays: int = 1
-    # Of lifecycle and compensation, comma separated; they share one process. Lifecycle is not among them by default: it
-    # writes every order twice more, and a sale on one machine should not pay for it unasked.
+    # Of lifecycle, compensation and projection, comma separated; they share one process. By default two are not among
+    # them: lifecycle writes every order twice more, projection reads and writes each line's SKU once more, and a sale
+    # on one machine should not pay for it unasked.
     consumers: str = "compensation"
     log_level: str = "info"
     # As the setting of stockd: tests of dead servers need not wait as long as a sale should.
@@ -50,6 +51,8 @@ class ClusterSpec:
             raise ValueError(f"nodes must be one of {NODE_COUNTS}, not {self.nodes}")
         if self.store not in STORES:
             raise ValueError(f"store must be one of {STORES}, not {self.store}")
+        if self.store != "cassandra" and "projection" in self.consumers.split(","):
+            raise ValueError("the consumer projection writes to Cassandra, and this cluster has none")
         object.__setattr__(self, "directory", self.directory.absolute())
 
     def host(self, name: str) -> str:

@@ -1,6 +1,7 @@
 """gRPC servers: options with their reasons, and handlers that never leak an exception's text to a client."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
+import contextlib
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Sequence
 from operator import methodcaller
 from typing import Any, TypeAlias
 
@@ -31,6 +32,7 @@ SERVER_OPTIONS: Sequence[tuple[str, Any]] = (
 Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 UnaryHandler = Callable[[Any, Any], Awaitable[Message]]
 StreamHandler = Callable[[AsyncIterator[Any], Any], AsyncIterator[Message]]
+ServerStreamHandler = Callable[[Any, Any], AsyncGenerator[Any, None]]
 
 SERIALIZE = methodcaller("SerializeToString")
 """Of whatever message it is given: `Message.SerializeToString` itself is abstract."""
@@ -72,6 +74,31 @@ def stream(handler: StreamHandler, request_type: type[Message]) -> Handler:
             await context.abort(grpc.StatusCode.INTERNAL, "internal error")
 
     return grpc.stream_stream_rpc_method_handler(
+        answer,
+        request_deserializer=request_type.FromString,
+        response_serializer=SERIALIZE,
+    )
+
+
+def server_stream(handler: ServerStreamHandler, request_type: type[Message]) -> Handler:
+    """`handler(request, context)` yields responses or raises RpcFailure; it is closed as soon as its caller is gone.
+
+    The next response is asked for when the transport has taken the one before: a caller who reads slowly holds back
+    the handler, and nothing is queued for it.
+    """
+
+    async def answer(request: Message, context: Any) -> None:
+        try:
+            async with contextlib.aclosing(handler(request, context)) as responses:
+                async for response in responses:
+                    await context.write(response)
+        except RpcFailure as failure:
+            await context.abort(failure.code, failure.message, failure.trailing_metadata())
+        except Exception:  # noqa: BLE001 - logged; the text of an exception is not for clients
+            _log.exception("a stream handler failed", method=handler.__qualname__)
+            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+
+    return grpc.unary_stream_rpc_method_handler(
         answer,
         request_deserializer=request_type.FromString,
         response_serializer=SERIALIZE,

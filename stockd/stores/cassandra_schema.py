@@ -3,7 +3,7 @@
 TABLES = {"stock": "owners", "holders": "sku", "counted": "units", "counted_closed": "units"}
 """Each table with the column that came last: where that is missing an earlier release made the table."""
 
-_KEYSPACE = """
+KEYSPACE = """
 CREATE KEYSPACE IF NOT EXISTS {keyspace}
 WITH replication = {{'class': 'NetworkTopologyStrategy', '{local_dc}': {replication_factor}}}
 """
@@ -58,5 +58,5 @@ def create_statements(keyspace: str, replication_factor: int, local_dc: str) -> 
     """In the order in which they must run. What exists stays as it is, its replication too."""
     return [
         statement.format(keyspace=keyspace, replication_factor=replication_factor, local_dc=local_dc)
-        for statement in (_KEYSPACE, _STOCK, _STOCK_OWNERS, _HOLDERS, _COUNTED, _COUNTED_CLOSED)
+        for statement in (KEYSPACE, _STOCK, _STOCK_OWNERS, _HOLDERS, _COUNTED, _COUNTED_CLOSED)
     ]

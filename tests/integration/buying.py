@@ -75,6 +75,14 @@ class Client:
         )
         return method(timeout=timeout_s)
 
+    def watch_order(self, order_id: str, after_version: int = 0, timeout_s: float = CALL_LIMIT_S) -> Any:
+        method = self.channel.unary_stream(
+            "/sluice.orders.v1.OrderService/WatchOrder",
+            request_serializer=orders_pb2.WatchOrderRequest.SerializeToString,
+            response_deserializer=orders_pb2.WatchOrderResponse.FromString,
+        )
+        return method(orders_pb2.WatchOrderRequest(order_id=order_id, after_version=after_version), timeout=timeout_s)
+
     async def serving(self) -> bool:
         try:
             response = await self.check_health(health_pb2.HealthCheckRequest(), timeout=2.0)

@@ -139,6 +139,24 @@ async def test_what_a_broker_refuses_for_good_stops_all_that_comes_after_it(kafk
     ]
 
 
+async def test_a_record_refused_in_the_middle_of_a_publication_ends_it_in_its_partition(kafka_bootstrap: str) -> None:
+    suffix = f"-{uuid4().hex[:8]}"
+    events = [event for event in events_of(300, 1, suffix) if event.topic.startswith(TOPIC_ORDER_CREATED)]
+    topic = events[0].topic
+    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
+    admin.create_topics([NewTopic(topic, 1, 1, config={"max.message.bytes": "60000"})])[topic].result()
+    publisher = KafkaPublisher(kafka_bootstrap, first_maps({topic: 1}))
+    large = events[150]._replace(value=random.randbytes(100_000))
+    try:
+        with pytest.raises(LogUnreachable):
+            await publisher.publish([*events[:150], large, *events[151:]])
+    finally:
+        await publisher.close()
+    logged = [entry.event for entry in await read_all(kafka_bootstrap, topic)]
+    assert logged == events[: len(logged)]
+    assert len(logged) <= 150
+
+
 async def test_topics_are_made_once_and_never_changed(kafka_bootstrap: str) -> None:
     topic = f"kept-{uuid4().hex[:8]}"
     assert await make_topics(kafka_bootstrap, [topic], partitions=8, replication_factor=1) == {topic: 8}

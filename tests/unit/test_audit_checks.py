@@ -275,6 +275,10 @@ def test_units_that_came_back_to_a_server_that_never_took_any_are_held_by_it() -
     ]
 
 
+def test_units_of_a_counter_sku_that_came_back_to_a_server_are_held_by_nobody() -> None:
+    assert held_units(_counter(10), {ONE: {"apple": 3}, TWO: {"apple": -1}}, {}) == []
+
+
 def test_an_order_with_more_events_than_a_column_holds_is_followed_too() -> None:
     long = order(1, *(Line(f"sku-{number:02}", 1) for number in range(64)))
     assert findings_of([long, B], events_of(1, long) + events_of(2, B)) == ([], {})

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 import pytest
 
 import journal.postgres
-import journal.sqlite
+import journal.sqlite_incarnations
 from journal.protocol import Journal
 from tests.journals import NOW, registered
 
@@ -100,6 +100,6 @@ async def fenced_one(journal: Journal, name: str = "stockd-0") -> UUID:
 
 
 def set_times(monkeypatch: pytest.MonkeyPatch, *, again_s: float, for_s: float) -> None:
-    for module in (journal.postgres, journal.sqlite):
+    for module in (journal.postgres, journal.sqlite_incarnations):
         monkeypatch.setattr(module, "RECLAIM_AGAIN_S", again_s)
         monkeypatch.setattr(module, "RECLAIM_FOR_S", for_s)

@@ -1,0 +1,109 @@
+"""Projection: what the log says of each SKU, kept as its current state and its recent changes.
+
+Handling an event twice, by anyone, at any time, changes nothing: a state is written together with the position up to
+which it counts, a lower position never replaces a higher one, and what is not above a state's position is left out.
+"""
+
+import asyncio
+from collections.abc import Awaitable, Callable, Iterable, Mapping, Sequence
+from typing import NamedTuple
+from uuid import UUID
+
+import structlog
+from google.protobuf.message import DecodeError
+
+from consumers.runtime.handling import Poison
+from sluice._gen.events.v1.events_pb2 import StockChanged
+from sluice.seams.event_log import LoggedEvent
+from sluice.seams.stock_projection import SkuState, StockChange, StockProjection
+
+HAND_OVER_POLL_S = 0.2
+
+HAND_OVER_LIMIT_S = 15.0
+"""A rebuild that stands still for so long in the middle of the hand-over is dead: it is called off. Well below the 60 s
+that a call may take, and far above what a hand-over takes, which is the reading of some seconds' events."""
+
+_log = structlog.get_logger(__name__)
+
+States = Mapping[tuple[str, UUID], SkuState]
+
+
+class Folded(NamedTuple):
+    states: Sequence[SkuState]
+    """The new state of each SKU and journal that has changed."""
+    changes: Sequence[StockChange]
+    """Those that were not counted before, in order."""
+
+
+def fold(states: States, events: Iterable[LoggedEvent]) -> Folded:
+    """What the events make of the states. Events of a SKU come in the order of the log. Raises Poison."""
+    changed: dict[tuple[str, UUID], SkuState] = {}
+    changes: list[StockChange] = []
+    for logged in events:
+        event = logged.event
+        journal, number, place = event.position
+        key = (event.key, journal)
+        before = changed.get(key) or states.get(key) or SkuState(event.key, journal, 0, -1, 0, 0, 0)
+        if (number, place) <= (before.number, before.place):
+            continue
+        message = _parsed(event.value)
+        changes.append(
+            StockChange(
+                event.key,
+                journal,
+                before.changes,
+                message.delta,
+                message.order_id,
+                message.order_version,
+                event.time_ms,
+            )
+        )
+        changed[key] = SkuState(
+            event.key, journal, number, place, before.sold - message.delta, before.changes + 1, event.time_ms
+        )
+    return Folded(list(changed.values()), changes)
+
+
+def _parsed(value: bytes) -> StockChanged:
+    try:
+        return StockChanged.FromString(value)
+    except DecodeError as error:
+        raise Poison(f"not a StockChanged: {error}") from error
+
+
+class Projection:
+    """The consumer of `stock-changed`."""
+
+    def __init__(
+        self,
+        store: StockProjection,
+        *,
+        monotonic: Callable[[], float],
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
+        self._store = store
+        self._monotonic = monotonic
+        self._sleep = sleep
+
+    async def handle(self, events: Sequence[LoggedEvent]) -> None:
+        # Asked before every call: what began under one generation is written to it, and the next call asks again.
+        generation = await self._live_generation()
+        states = await self._store.states(generation, list({each.event.key for each in events}))
+        folded = fold(states, events)
+        await self._store.write(generation, folded.states, folded.changes)
+
+    async def _live_generation(self) -> UUID:
+        """Waits while a rebuild takes over: what is written to the live generation meanwhile would be lost with it."""
+        seen = await self._store.control()
+        since = self._monotonic()
+        while seen.handing_over:
+            if self._monotonic() - since > HAND_OVER_LIMIT_S:
+                # If the rebuild lives after all, it finds that it may not take over, and tries again.
+                calmed = seen._replace(version=seen.version + 1, handing_over=False)
+                if await self._store.replace_control(seen, calmed):
+                    _log.warning("projection_hand_over_called_off", rebuild=str(seen.rebuilding))
+            await self._sleep(HAND_OVER_POLL_S)
+            now = await self._store.control()
+            if now.version != seen.version:
+                seen, since = now, self._monotonic()
+        return seen.live

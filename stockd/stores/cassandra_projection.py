@@ -1,0 +1,287 @@
+"""The projection in Cassandra: plain writes whose timestamps are positions of the log, read and written at a quorum.
+
+Cassandra keeps, of two writes to a cell, the one with the higher timestamp. With the position as timestamp that is the
+state that counts further, whatever the clocks say and however late a write arrives, without a round of Paxos.
+"""
+
+import asyncio
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from functools import partial
+from typing import Any, NamedTuple, Self, TypeVar
+from uuid import UUID
+
+from cassandra import ConsistencyLevel
+from cassandra.query import BatchStatement, BatchType
+
+from sluice.errors import LedgerMissing
+from sluice.seams.stock_projection import UNTOUCHED, Control, SkuState, StockChange
+from stockd.stores.cassandra_schema import KEYSPACE
+from stockd.stores.cassandra_session import Answer, CassandraSession, connect
+from stockd.stores.opening import retry_until
+
+T = TypeVar("T")
+
+REQUEST_TIMEOUT_S = 4.0
+"""Nobody waits for it but the log. Longer than what a server gives a conditional write and its commit, so that the
+server says first what became of it."""
+
+OPEN_LIMIT_S = 60.0
+"""As for the ledger."""
+
+REQUESTS_AT_ONCE = 48
+"""Half of what the session lets through at once, so that no call of ours waits for one of its places."""
+
+HISTORY_KEPT_S = 7 * 24 * 3600
+"""Long enough to look at a sale after a week-end."""
+
+CHANGES_PER_PARTITION = 10_000
+"""At about 100 bytes each 1 MB: a partition of a hot SKU is full within a second, and one of a quiet SKU holds all."""
+
+CHANGES_PER_BATCH = 100
+"""Of one partition, so the batch is one write: about 10 KB."""
+
+SCANNED_PER_PAGE = 2_000
+
+PLACES_PER_ROW = 1 << 22
+"""More than the events of one outbox row, so that (number, place) fits one timestamp: there is room for 2^41 rows."""
+
+TABLES = {"stock_state": "sold", "stock_update": "delta", "projection_control": "version"}
+
+_LAST_TIMESTAMP = 2**63 - 1
+
+# No time to live: a state is what the whole log says.
+_STATE = """
+CREATE TABLE IF NOT EXISTS {keyspace}.stock_state (
+    generation uuid, sku text, journal uuid,
+    number bigint, place int, sold bigint, changes bigint, time_ms bigint,
+    PRIMARY KEY ((generation, sku), journal)
+) WITH compaction = {{'class': 'UnifiedCompactionStrategy', 'scaling_parameters': 'L4'}}
+  AND speculative_retry = 'MIN(99PERCENTILE,50MS)'
+"""
+
+# A partition is a stretch of a SKU's changes by their number, not by their time: then its size has a bound however hot
+# the SKU is, and its last partition is known without looking. Files are windows of a day: they expire whole.
+_UPDATE = """
+CREATE TABLE IF NOT EXISTS {keyspace}.stock_update (
+    generation uuid, sku text, journal uuid, part bigint, change bigint,
+    delta bigint, order_id text, order_version bigint, time_ms bigint,
+    PRIMARY KEY ((generation, sku, journal, part), change)
+) WITH CLUSTERING ORDER BY (change DESC) AND default_time_to_live = {history_kept_s}
+  AND compaction = {{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS',
+                     'compaction_window_size': 1}}
+  AND speculative_retry = 'MIN(99PERCENTILE,50MS)'
+"""
+
+_CONTROL = """
+CREATE TABLE IF NOT EXISTS {keyspace}.projection_control (
+    name text PRIMARY KEY, version bigint, live uuid, rebuilding uuid, handing_over boolean
+)
+"""
+
+
+class _Statements(NamedTuple):
+    """The field's value is CQL until it is prepared."""
+
+    control: Any = "SELECT version, live, rebuilding, handing_over FROM {keyspace}.projection_control WHERE name = ?"
+    replace_control: Any = (
+        "UPDATE {keyspace}.projection_control SET version = ?, live = ?, rebuilding = ?, handing_over = ?"
+        " WHERE name = ? IF version = ?"
+    )
+    states: Any = (
+        "SELECT sku, journal, number, place, sold, changes, time_ms FROM {keyspace}.stock_state"
+        " WHERE generation = ? AND sku = ?"
+    )
+    keep_state: Any = (
+        "INSERT INTO {keyspace}.stock_state (generation, sku, journal, number, place, sold, changes, time_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
+    )
+    keep_change: Any = (
+        "INSERT INTO {keyspace}.stock_update"
+        " (generation, sku, journal, part, change, delta, order_id, order_version, time_ms)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?"
+    )
+    recent: Any = (
+        "SELECT sku, journal, change, delta, order_id, order_version, time_ms FROM {keyspace}.stock_update"
+        " WHERE generation = ? AND sku = ? AND journal = ? AND part = ? LIMIT ?"
+    )
+    first_keys: Any = "SELECT DISTINCT generation, sku FROM {keyspace}.stock_state LIMIT ?"
+    # Two partitions with the same 64-bit token would need billions of them, so a token is as good as a position.
+    next_keys: Any = (
+        "SELECT DISTINCT generation, sku FROM {keyspace}.stock_state WHERE token(generation, sku) > token(?, ?) LIMIT ?"
+    )
+    drop_states: Any = "DELETE FROM {keyspace}.stock_state USING TIMESTAMP ? WHERE generation = ? AND sku = ?"
+
+
+_CONTROL_NAME = "stock"
+
+
+class CassandraProjection:
+    """See `sluice.seams.stock_projection.StockProjection`."""
+
+    def __init__(self, session: CassandraSession, statements: _Statements, now_ms: Callable[[], int]) -> None:
+        self._session = session
+        self._statements = statements
+        self._now_ms = now_ms
+        self._requests = asyncio.Semaphore(REQUESTS_AT_ONCE)
+        session.watch_nodes(lambda: statements.control.bind((_CONTROL_NAME,)))
+
+    @classmethod
+    async def open(
+        cls, contact_points: str, keyspace: str, replication_factor: int, local_dc: str, now_ms: Callable[[], int]
+    ) -> Self:
+        """Connects, makes keyspace and tables if they are not there, and goes on trying for a minute. Raises
+        StoreUnreachable after that.
+        """
+        creates = [
+            statement.format(
+                keyspace=keyspace,
+                replication_factor=replication_factor,
+                local_dc=local_dc,
+                history_kept_s=HISTORY_KEPT_S,
+            )
+            for statement in (KEYSPACE, _STATE, _UPDATE, _CONTROL)
+        ]
+        return await cls._open(
+            contact_points, keyspace, local_dc, now_ms, lambda session: session.create(keyspace, TABLES, creates)
+        )
+
+    @classmethod
+    async def open_standing(cls, contact_points: str, keyspace: str, local_dc: str, now_ms: Callable[[], int]) -> Self:
+        """As `open` for who only looks or rebuilds: makes nothing. Raises LedgerMissing if there is no projection."""
+
+        async def look(session: CassandraSession) -> None:
+            if not await session.stands(keyspace, TABLES):
+                raise LedgerMissing(f"Cassandra at {contact_points} has no projection in a keyspace {keyspace}")
+
+        return await cls._open(contact_points, keyspace, local_dc, now_ms, look)
+
+    @classmethod
+    async def _open(
+        cls,
+        contact_points: str,
+        keyspace: str,
+        local_dc: str,
+        now_ms: Callable[[], int],
+        prepare_tables: Callable[[CassandraSession], Awaitable[None]],
+    ) -> Self:
+        deadline = asyncio.get_running_loop().time() + OPEN_LIMIT_S
+        session = await retry_until(deadline, partial(connect, contact_points, local_dc, REQUEST_TIMEOUT_S))
+        try:
+            await retry_until(deadline, partial(prepare_tables, session))
+            cql = (statement.format(keyspace=keyspace) for statement in _Statements())
+            prepared = [await retry_until(deadline, partial(session.prepare, text)) for text in cql]
+            return cls(session, _Statements(*prepared), now_ms)
+        except BaseException:
+            await session.close()
+            raise
+
+    async def control(self) -> Control:
+        # Serial: it finishes a replacement whose outcome nobody knows, so that it is not seen now and gone later.
+        bound = self._statements.control.bind((_CONTROL_NAME,))
+        rows = (await self._read(bound, ConsistencyLevel.LOCAL_SERIAL)).rows
+        if not rows:
+            return UNTOUCHED
+        version, live, rebuilding, handing_over = rows[0]
+        return Control(version, live, rebuilding, handing_over)
+
+    async def replace_control(self, before: Control, after: Control) -> bool:
+        values = (after.version, after.live, after.rebuilding, after.handing_over)
+        answer = await self._write(
+            self._statements.replace_control.bind((*values, _CONTROL_NAME, before.version or None))
+        )
+        (row,) = answer.rows
+        return bool(dict(zip(answer.columns, row, strict=True))["[applied]"])
+
+    async def states(self, generation: UUID, skus: Sequence[str]) -> Mapping[tuple[str, UUID], SkuState]:
+        pages = await _all(self._states(generation, sku) for sku in skus)
+        return {(state.sku, state.journal): state for page in pages for state in page}
+
+    async def write(self, generation: UUID, states: Sequence[SkuState], changes: Sequence[StockChange]) -> None:
+        # A change that is written again has the same timestamp and an expiry that is a moment later: no harm.
+        await _all(self._write(batch) for batch in self._batches(generation, changes))
+        keep = self._statements.keep_state
+        await _all(
+            self._write(keep.bind((generation, *state, state.number * PLACES_PER_ROW + state.place)))
+            for state in states
+        )
+
+    async def recent(self, generation: UUID, sku: str, limit: int) -> Sequence[StockChange]:
+        found: list[StockChange] = []
+        for state in await self._states(generation, sku):
+            wanted = limit
+            # The last partition may hold a few only; below the first one that has nothing all have expired.
+            for part in range((state.changes - 1) // CHANGES_PER_PARTITION, -1, -1):
+                bound = self._statements.recent.bind((generation, sku, state.journal, part, wanted))
+                rows = (await self._read(bound, ConsistencyLevel.LOCAL_QUORUM)).rows
+                found += [StockChange(*row) for row in rows]
+                wanted -= len(rows)
+                if not rows or not wanted:
+                    break
+        return sorted(found, key=lambda change: (-change.time_ms, change.journal, -change.ordinal))[:limit]
+
+    async def scan(self, generation: UUID) -> AsyncIterator[Sequence[SkuState]]:
+        async for keys in self._keys():
+            skus = [sku for of, sku in keys if of == generation]
+            yield [state for page in await _all(self._states(generation, sku) for sku in skus) for state in page]
+
+    async def drop(self, generation: UUID) -> None:
+        # Above every position: nobody writes to this generation again.
+        drop = self._statements.drop_states
+        async for keys in self._keys():
+            await _all(
+                self._write(drop.bind((_LAST_TIMESTAMP, generation, sku))) for of, sku in keys if of == generation
+            )
+
+    async def generations(self) -> frozenset[UUID]:
+        return frozenset({generation async for keys in self._keys() for generation, _ in keys})
+
+    async def close(self) -> None:
+        await self._session.close()
+
+    async def _states(self, generation: UUID, sku: str) -> Sequence[SkuState]:
+        bound = self._statements.states.bind((generation, sku))
+        return [SkuState(*row) for row in (await self._read(bound, ConsistencyLevel.LOCAL_QUORUM)).rows]
+
+    def _batches(self, generation: UUID, changes: Sequence[StockChange]) -> Iterable[BatchStatement]:
+        """Each within one partition."""
+        now_ms = self._now_ms()
+        by_partition: dict[tuple[str, UUID, int], list[Any]] = {}
+        for change in changes:
+            kept_s = min(HISTORY_KEPT_S, HISTORY_KEPT_S - (now_ms - change.time_ms) // 1000)
+            if kept_s > 0:
+                sku, journal, ordinal, *rest = change
+                part = ordinal // CHANGES_PER_PARTITION
+                row = (generation, sku, journal, part, ordinal, *rest, change.time_ms * 1000, kept_s)
+                by_partition.setdefault((sku, journal, part), []).append(self._statements.keep_change.bind(row))
+        for rows in by_partition.values():
+            for start in range(0, len(rows), CHANGES_PER_BATCH):
+                batch = BatchStatement(BatchType.UNLOGGED)
+                for row in rows[start : start + CHANGES_PER_BATCH]:
+                    batch.add(row)
+                yield batch
+
+    async def _keys(self) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
+        """Of all generations, in token order."""
+        bound = self._statements.first_keys.bind((SCANNED_PER_PAGE,))
+        while rows := (await self._read(bound, ConsistencyLevel.LOCAL_QUORUM)).rows:
+            yield [(generation, sku) for generation, sku in rows]
+            bound = self._statements.next_keys.bind((*rows[-1], SCANNED_PER_PAGE))
+
+    async def _write(self, statement: Any) -> Answer:
+        async with self._requests:
+            return await self._session.write(statement)
+
+    async def _read(self, statement: Any, consistency: ConsistencyLevel) -> Answer:
+        async with self._requests:
+            return await self._session.read(statement, consistency)
+
+
+async def _all(calls: Iterable[Awaitable[T]]) -> Sequence[T]:
+    """Beside each other. All have ended when it returns or raises: nothing of it may still be on its way."""
+    outcomes = await asyncio.gather(*calls, return_exceptions=True)
+    results: list[T] = []
+    for outcome in outcomes:
+        if isinstance(outcome, BaseException):
+            raise outcome
+        results.append(outcome)
+    return results
