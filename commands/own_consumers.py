@@ -45,6 +45,16 @@ class CompensationMetrics:
         self._units.inc(units)
 
 
+def _lifecycle_count(registry: CollectorRegistry) -> Callable[[str, int], None]:
+    orders = Counter(
+        "sluice_lifecycle_orders",
+        "Orders that this process has moved, by the state or by the check that they failed",
+        ["outcome"],
+        registry=registry,
+    )
+    return lambda outcome, count: orders.labels(outcome.lower()).inc(count)
+
+
 def own_parts(
     settings: ConsumerSettings,
     registry: CollectorRegistry,
@@ -54,7 +64,14 @@ def own_parts(
     owners: Owners,
 ) -> OwnParts:
     move = partial(move_orders, owners=owners, journal=journal, now=utc_now)
-    lifecycle = Lifecycle(journal.find_orders, move, checks(settings), now=utc_now, share=settings.lifecycle_share)
+    lifecycle = Lifecycle(
+        journal.find_orders,
+        move,
+        checks(settings),
+        _lifecycle_count(registry),
+        now=utc_now,
+        share=settings.lifecycle_share,
+    )
     compensation = Compensation(
         tallies,
         store,

@@ -1,10 +1,12 @@
 """Lifecycle: a created order is checked, then validated and confirmed, or cancelled with the reason that a check gives.
 
-Held orders are left alone: who placed them confirms them. It works in batches and rests in between, so that it takes
-little from a machine that is busy with placing orders: it may lag behind a sale, and catches up after it.
+A held order is checked too, and waits for its client as before if nothing is wrong with it. It works in batches and
+rests in between, so that it takes little from a machine that is busy with placing orders: it may lag behind a sale, and
+catches up after it.
 """
 
 import asyncio
+from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
@@ -16,6 +18,9 @@ from sluice.seams.event_log import LoggedEvent
 
 Move = Callable[[Sequence[Transition]], Awaitable[Mapping[str, Order | None]]]
 """Makes steps and returns how each order stands then; see `orders.moving.move_orders`."""
+
+Count = Callable[[str, int], None]
+"""Told what became of how many orders: a state, or the reason of a check."""
 
 FindOrders = Callable[[Sequence[str]], Awaitable[Mapping[str, Order]]]
 
@@ -49,6 +54,7 @@ class Lifecycle:
         find_orders: FindOrders,
         move: Move,
         checks: Sequence[Check],
+        count: Count,
         *,
         now: Callable[[], datetime],
         share: float,
@@ -56,6 +62,7 @@ class Lifecycle:
         self._find_orders = find_orders
         self._move = move
         self._checks = checks
+        self._count = count
         self._now = now
         self._share = share
         self._turn = asyncio.Lock()
@@ -74,18 +81,34 @@ class Lifecycle:
         standing: dict[str, Order | None] = dict(await self._find_orders(order_ids))
         if missing := [order_id for order_id in order_ids if order_id not in standing]:
             raise Poison(f"there is no order {missing[0]}")
+        await self._step(standing, OrderState.HELD, self._refused)
         standing |= await self._step(standing, OrderState.CREATED, self._checked)
         await self._step(standing, OrderState.VALIDATED, lambda order: Transition(order, OrderState.CONFIRMED))
 
     async def _step(
-        self, standing: Mapping[str, Order | None], state: OrderState, step: Callable[[Order], Transition]
+        self, standing: Mapping[str, Order | None], state: OrderState, step: Callable[[Order], Transition | None]
     ) -> Mapping[str, Order | None]:
-        steps = [step(order) for order in standing.values() if order is not None and order.state is state]
-        return await self._move(steps) if steps else {}
+        there = [order for order in standing.values() if order is not None and order.state is state]
+        steps = [made for made in map(step, there) if made is not None]
+        if not steps:
+            return {}
+        moved = await self._move(steps)
+        for outcome, orders in Counter(each.reason or each.state.name for each in steps if _made(each, moved)).items():
+            self._count(outcome, orders)
+        return moved
 
     def _checked(self, order: Order) -> Transition:
+        return self._refused(order) or Transition(order, OrderState.VALIDATED)
+
+    def _refused(self, order: Order) -> Transition | None:
         now = self._now()
         for check in self._checks:
             if check.fails(order, now):
                 return Transition(order, OrderState.CANCELLED, check.reason)
-        return Transition(order, OrderState.VALIDATED)
+        return None
+
+
+def _made(step: Transition, standing: Mapping[str, Order | None]) -> bool:
+    """Whether nobody else moved the order first."""
+    order = standing.get(step.order.order_id)
+    return order is not None and (order.state, order.reason) == (step.state, step.reason)

@@ -1,6 +1,6 @@
 """The journal in PostgreSQL. One batch is one call of one SQL function: one round trip, one transaction."""
 
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from functools import partial
@@ -10,37 +10,27 @@ from uuid import UUID
 import asyncpg
 
 from journal.connections import Connection, Connections, Work, close, connect, run_on
-from journal.limits import orders_beyond
 from journal.migration import migrate_postgres, migrations
-from journal.order_lines import decode_lines, encode_lines
+from journal.postgres_rows import ORDER_COLUMNS, find_orders, read_order, read_sums
+from journal.postgres_transactions import FENCED, LIMITS, commit, transition
 from journal.protocol import (
     RECLAIM_AGAIN_S,
     RECLAIM_FOR_S,
     Backlog,
     Batch,
     CommitResult,
-    Committed,
     HoldsLease,
     IncarnationFenced,
     IncarnationRow,
-    IncarnationsFenced,
-    LimitsReached,
-    OrdersExist,
-    OrdersMoved,
     OutboxRow,
-    ReservationKey,
-    ReservationsClosed,
-    Spend,
     TransitionBatch,
     TransitionResult,
 )
 from journal.slot_map_rows import IN_FORCE, VERSION, read_slot_map
-from sluice.model import Order, OrderState
+from sluice.model import Order
 from sluice.slot_map import SlotMap
 
 T = TypeVar("T")
-BatchT = TypeVar("BatchT", Batch, TransitionBatch)
-ResultT = TypeVar("ResultT")
 
 READ_CONNECTIONS = 2
 """Beside those that commit, so that a listing never delays a commit. Two: one slow query leaves one for the others."""
@@ -61,16 +51,6 @@ NUMBER_AT_ONCE = 10_000
 ROLL_UP_AT_ONCE = 10_000
 """Rows in one transaction, so that a long backlog cannot make one that never ends within the time limit."""
 
-_FENCED = "SL001"
-_ORDERS_EXIST = "SL002"
-_RESERVATIONS_CLOSED = "SL003"
-_ORDERS_MOVED = "SL004"
-_LIMITS_REACHED = "SL005"
-
-_COMMIT = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
-_TRANSITION = "SELECT transition_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
-
-ORDER_COLUMNS = "order_id::text, customer_id, lines, state, create_time, update_time, version, hold_end, reason"
 
 _OUTBOX_LOCK = "hashtextextended('sluice outbox lease', 0)"
 _HOLDS_LOCK = "hashtextextended('sluice holds lease', 0)"
@@ -107,20 +87,10 @@ class PostgresJournal:
         return self._journal_id
 
     async def commit(self, batch: Batch) -> CommitResult:
-        arguments = _commit_arguments(batch)
-
-        async def work(connection: Connection) -> CommitResult:
-            return await _all_or_nothing(connection, _COMMIT, arguments, _COMMIT_REFUSALS, batch)
-
-        return await self._committing.run(work)
+        return await self._committing.run(partial(commit, batch))
 
     async def transition(self, batch: TransitionBatch) -> TransitionResult:
-        arguments = _transition_arguments(batch)
-
-        async def work(connection: Connection) -> TransitionResult:
-            return await _all_or_nothing(connection, _TRANSITION, arguments, _TRANSITION_REFUSALS, batch)
-
-        return await self._committing.run(work)
+        return await self._committing.run(partial(transition, batch))
 
     async def set_limit(self, sku: str, units: int | None) -> None:
         if units is None:
@@ -129,11 +99,11 @@ class PostgresJournal:
             await self._reading.run(lambda c: c.execute(_SET_LIMIT, sku, units))
 
     async def limits(self, skus: Sequence[str]) -> Mapping[str, int]:
-        return _sums(await self._reading.run(lambda c: c.fetch(_LIMITS, list(skus))))
+        return read_sums(await self._reading.run(lambda c: c.fetch(LIMITS, list(skus))))
 
     async def counted_units(self, customer_id: str, skus: Sequence[str]) -> Mapping[str, int]:
         query = "SELECT sku, units FROM customer_units WHERE customer_id = $1 AND sku = ANY ($2)"
-        return _sums(await self._reading.run(lambda c: c.fetch(query, customer_id, list(skus))))
+        return read_sums(await self._reading.run(lambda c: c.fetch(query, customer_id, list(skus))))
 
     async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:
         try:
@@ -141,7 +111,7 @@ class PostgresJournal:
                 lambda c: c.fetch("SELECT register_incarnation($1, $2, $3)", name, incarnation, now)
             )
         except asyncpg.PostgresError as error:
-            if error.sqlstate == _FENCED:
+            if error.sqlstate == FENCED:
                 raise IncarnationFenced(incarnation) from None
             raise
         return [row[0] for row in rows]
@@ -183,10 +153,10 @@ class PostgresJournal:
         return {seq: dict(zip(skus, units, strict=True)) for seq, skus, units in rows}
 
     async def spent(self, incarnation: UUID) -> Mapping[str, int]:
-        return _sums(await self._reading.run(lambda c: c.fetch(_SPENT, incarnation)))
+        return read_sums(await self._reading.run(lambda c: c.fetch(_SPENT, incarnation)))
 
     async def sold(self, skus: Sequence[str]) -> Mapping[str, int]:
-        return _sums(await self._reading.run(lambda c: c.fetch(_SOLD, list(skus))))
+        return read_sums(await self._reading.run(lambda c: c.fetch(_SOLD, list(skus))))
 
     async def roll_up(self, incarnation: UUID) -> int:
         return await _repeat(
@@ -195,7 +165,7 @@ class PostgresJournal:
         )
 
     async def find_orders(self, order_ids: Sequence[str]) -> Mapping[str, Order]:
-        return await self._reading.run(partial(_find_orders, order_ids=order_ids))
+        return await self._reading.run(partial(find_orders, order_ids=order_ids))
 
     async def find_newer(self, versions: Mapping[str, int]) -> Mapping[str, Order]:
         rows = await self._reading.run(lambda c: c.fetch(_NEWER, list(versions), list(versions.values())))
@@ -336,13 +306,7 @@ class PostgresHoldsLease:
 
 
 _SET_LIMIT = "INSERT INTO sku_limits VALUES ($1, $2) ON CONFLICT (sku) DO UPDATE SET units = excluded.units"
-_LIMITS = "SELECT sku, units FROM sku_limits WHERE sku = ANY ($1)"
 
-# Of customers and SKUs at the same places of the two arrays.
-_COUNTED = """
-SELECT customer_id, sku, units FROM customer_units
-JOIN unnest($1::text[], $2::text[]) AS asked (customer_id, sku) USING (customer_id, sku)
-"""
 
 _DUE_HOLDS = f"""
 SELECT o.* FROM (SELECT h.order_id, h.hold_end FROM holds h
@@ -351,7 +315,7 @@ JOIN LATERAL (SELECT {ORDER_COLUMNS} FROM orders WHERE orders.order_id = due.ord
 ORDER BY due.hold_end
 """  # noqa: S608 - constants
 
-# LATERAL: one probe of the key for each order asked for, however large the planner believes the lists to be.
+# A subquery, because both sides have columns of the same names.
 _NEWER = f"""
 SELECT o.* FROM unnest($1::uuid[], $2::integer[]) AS known (order_id, version)
 JOIN LATERAL (SELECT {ORDER_COLUMNS} FROM orders
@@ -411,171 +375,6 @@ SELECT s.incarnation, u.sku, sum(u.units)::bigint
 FROM spends s, unnest(s.skus, s.units) AS u (sku, units)
 GROUP BY s.incarnation, u.sku
 """
-
-
-def _commit_arguments(batch: Batch) -> tuple[Any, ...]:
-    """Rows sorted by key: transactions that meet wait for each other in one order, so they cannot deadlock."""
-    orders = sorted(batch.orders)
-    ids, customers, lines, holds = zip(*orders, strict=True) if orders else ((), (), (), ())
-    any_held = any(hold is not None for hold in holds)
-    return (
-        batch.create_time,
-        ids,
-        customers,
-        [encode_lines(of_order) for of_order in lines],
-        OrderState.CREATED,
-        [hold and batch.create_time + hold for hold in holds] if any_held else (),
-        OrderState.HELD,
-        *_spend_arguments(batch.spends),
-        batch.event_count,
-        batch.events,
-    )
-
-
-def _transition_arguments(batch: TransitionBatch) -> tuple[Any, ...]:
-    transitions = batch.transitions
-    return (
-        batch.update_time,
-        [transition.order.order_id for transition in transitions],
-        [transition.order.version for transition in transitions],
-        [transition.state for transition in transitions],
-        [transition.reason for transition in transitions],
-        [transition.order.order_id for transition in transitions if transition.order.state is OrderState.HELD],
-        [transition.order.order_id for transition in transitions if transition.returns_units],
-        *_spend_arguments(batch.spends),
-        batch.event_count,
-        batch.events,
-    )
-
-
-def _spend_arguments(unsorted: Sequence[Spend]) -> tuple[Any, ...]:
-    spends = sorted(unsorted, key=_reservation)
-    froms: list[int] = []
-    tos: list[int] = []
-    skus: list[str] = []
-    units: list[int] = []
-    for spend in spends:
-        froms.append(len(skus) + 1)
-        skus += spend.units.keys()
-        units += spend.units.values()
-        tos.append(len(skus))
-    return (
-        sorted({spend.incarnation for spend in spends}),
-        [spend.incarnation for spend in spends],
-        [spend.seq for spend in spends],
-        froms,
-        tos,
-        skus,
-        units,
-    )
-
-
-def _reservation(spend: Spend) -> ReservationKey:
-    return spend.incarnation, spend.seq
-
-
-async def _all_or_nothing(
-    connection: Connection,
-    statement: str,
-    arguments: tuple[Any, ...],
-    refusals: Mapping[str, Callable[[Connection, BatchT], Awaitable[ResultT | None]]],
-    batch: BatchT,
-) -> ResultT | Committed:
-    """Calls one of the functions that write a batch, again if what stood in its way is gone when it is looked for."""
-    while True:
-        try:
-            await connection.execute(statement, *arguments)
-        except asyncpg.PostgresError as error:
-            read_refusal = refusals.get(error.sqlstate or "")
-            if read_refusal is None:
-                raise
-            if refusal := await read_refusal(connection, batch):
-                return refusal
-        else:
-            return Committed()
-
-
-async def _fenced(connection: Connection, batch: Batch | TransitionBatch) -> IncarnationsFenced | None:
-    """None if they can commit now: one was registered since."""
-    asked = {spend.incarnation for spend in batch.spends}
-    rows = await connection.fetch(
-        "SELECT incarnation FROM incarnations WHERE incarnation = ANY ($1) AND NOT fenced", list(asked)
-    )
-    fenced = frozenset(asked.difference(row[0] for row in rows))
-    return IncarnationsFenced(fenced) if fenced else None
-
-
-async def _existing(connection: Connection, batch: Batch) -> OrdersExist:
-    orders = await _find_orders(connection, [order.order_id for order in batch.orders])
-    if not orders:
-        raise ValueError("the batch names an order id twice")
-    return OrdersExist(orders)
-
-
-async def _limited(connection: Connection, batch: Batch) -> LimitsReached | None:
-    """None if all may have what they want now: somebody has cancelled."""
-    skus = list({sku for order in batch.orders for sku, _ in order.lines})
-    limits = _sums(await connection.fetch(_LIMITS, skus))
-    asked = [(order.customer_id, sku) for order in batch.orders for sku, _ in order.lines if sku in limits]
-    customers, of_skus = zip(*asked, strict=True) if asked else ((), ())
-    rows = await connection.fetch(_COUNTED, customers, of_skus)
-    reached = orders_beyond(limits, {(customer_id, sku): units for customer_id, sku, units in rows}, batch.orders)
-    return LimitsReached(reached) if reached else None
-
-
-async def _moved(connection: Connection, batch: TransitionBatch) -> OrdersMoved:
-    versions = {transition.order.order_id: transition.order.version for transition in batch.transitions}
-    found = await _find_orders(connection, list(versions))
-    moved = {
-        order_id: found.get(order_id)
-        for order_id, version in versions.items()
-        if order_id not in found or found[order_id].version != version
-    }
-    if not moved:
-        raise ValueError("the batch names an order twice")
-    return OrdersMoved(moved)
-
-
-async def _closed(connection: Connection, batch: Batch | TransitionBatch) -> ReservationsClosed:
-    rows = await connection.fetch(
-        "SELECT s.incarnation, s.seq, s.skus, s.units FROM spends s"
-        " JOIN unnest($1::uuid[], $2::bigint[]) AS asked (incarnation, seq) USING (incarnation, seq)",
-        [spend.incarnation for spend in batch.spends],
-        [spend.seq for spend in batch.spends],
-    )
-    if not rows:
-        raise ValueError("the batch names a reservation twice")
-    return ReservationsClosed({(row[0], row[1]): dict(zip(row[2], row[3], strict=True)) for row in rows})
-
-
-# What stands in the way of a batch, by the SQLSTATE with which the function took everything back.
-_COMMIT_REFUSALS: Mapping[str, Callable[[Connection, Batch], Awaitable[CommitResult | None]]] = {
-    _FENCED: _fenced,
-    _ORDERS_EXIST: _existing,
-    _LIMITS_REACHED: _limited,
-    _RESERVATIONS_CLOSED: _closed,
-}
-_TRANSITION_REFUSALS: Mapping[str, Callable[[Connection, TransitionBatch], Awaitable[TransitionResult | None]]] = {
-    _FENCED: _fenced,
-    _ORDERS_MOVED: _moved,
-    _RESERVATIONS_CLOSED: _closed,
-}
-
-
-async def _find_orders(connection: Connection, order_ids: Sequence[str]) -> Mapping[str, Order]:
-    query = f"SELECT {ORDER_COLUMNS} FROM orders WHERE order_id = ANY ($1)"  # noqa: S608 - a constant
-    orders = [read_order(row) for row in await connection.fetch(query, order_ids)]
-    return {order.order_id: order for order in orders}
-
-
-def read_order(row: Iterable[Any]) -> Order:
-    """Of the columns ORDER_COLUMNS."""
-    order_id, customer_id, lines, state, *rest = row
-    return Order(order_id, customer_id, decode_lines(lines), OrderState(state), *rest)
-
-
-def _sums(rows: Sequence[asyncpg.Record]) -> Mapping[str, int]:
-    return {row[0]: row[1] for row in rows}
 
 
 async def _repeat(step: Callable[[int], Awaitable[int]], most: int) -> int:

@@ -6,7 +6,7 @@ from operator import methodcaller
 from uuid import UUID
 
 from journal.connections import Connections, close, connect, run_on
-from journal.postgres import ORDER_COLUMNS, read_order
+from journal.postgres_rows import ORDER_COLUMNS, read_order
 from journal.tallies import LiveTally, StockEvent, TalliedOrder, Victims
 from sluice.model import HOLDS_UNITS
 

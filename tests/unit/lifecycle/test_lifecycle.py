@@ -1,11 +1,13 @@
-"""Created orders are checked, validated and confirmed, one step after the other; held and ended ones are left alone."""
+"""Created orders are checked, validated and confirmed, one step after the other; ended ones are left alone."""
 
+from collections import Counter
 from collections.abc import AsyncIterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
+from commands.order_ids import new_order_id
 from consumers.lifecycle import Check, Lifecycle, blocked_customers, more_units_than, older_than
 from consumers.runtime.handling import Poison
 from journal.events import decode_events, encode_order_events
@@ -32,8 +34,21 @@ async def topics(shop: Shop) -> list[str]:
     return [event.topic for row in rows for event in decode_events(row, shop.journal.journal_id)]
 
 
-def lifecycle(shop: Shop, *checks: Check) -> Lifecycle:
-    return Lifecycle(shop.journal.find_orders, shop.move, checks, now=lambda: datetime.now(UTC), share=1.0)
+def lifecycle(shop: Shop, *checks: Check, counted: Counter[str] | None = None) -> Lifecycle:
+    def count(outcome: str, orders: int) -> None:
+        if counted is not None:
+            counted[outcome] += orders
+
+    return Lifecycle(shop.journal.find_orders, shop.move, checks, count, now=lambda: datetime.now(UTC), share=1.0)
+
+
+async def hold(shop: Shop, customer_id: str = "anna") -> str:
+    now = datetime.now(UTC)
+    held = NewOrder(new_order_id(), customer_id, (Line("tea", 1),), timedelta(hours=1))
+    events, count = encode_order_events([held], now)
+    assert await shop.journal.commit(Batch([held], [], events, count, now)) == Committed()
+    shop.placed.append(held)
+    return held.order_id
 
 
 async def test_each_step_is_an_event(shop: Shop) -> None:
@@ -74,24 +89,46 @@ async def test_a_check_that_fails_cancels_with_its_reason_and_returns_the_units(
 
 async def test_only_those_that_fail_are_cancelled(shop: Shop) -> None:
     small, large = await shop.place({"tea": 2}, {"tea": 3})
-    await lifecycle(shop, blocked_customers(frozenset({"eve"})), more_units_than(2)).handle(await created(shop))
+    counted: Counter[str] = Counter()
+    checks = (blocked_customers(frozenset({"eve"})), more_units_than(2))
+    await lifecycle(shop, *checks, counted=counted).handle(await created(shop))
     standing = await shop.orders()
     assert standing[small].state is OrderState.CONFIRMED
     assert standing[large].reason == "TOO_MANY_UNITS"
+    assert counted == {"VALIDATED": 1, "CONFIRMED": 1, "TOO_MANY_UNITS": 1}
+
+
+async def test_the_first_check_that_fails_gives_the_reason(shop: Shop) -> None:
+    (order_id,) = await shop.place({"tea": 3})
+    await lifecycle(shop, blocked_customers(frozenset({"anna"})), more_units_than(2)).handle(await created(shop))
+    assert (await shop.orders())[order_id].reason == "CUSTOMER_BLOCKED"
 
 
 async def test_held_and_cancelled_orders_are_left_alone(shop: Shop) -> None:
-    now = datetime.now(UTC)
-    held = NewOrder("0194c5f0-0000-7000-8000-000000000001", "anna", (Line("tea", 1),), timedelta(hours=1))
-    events, count = encode_order_events([held], now)
-    assert await shop.journal.commit(Batch([held], [], events, count, now)) == Committed()
-    shop.placed.append(held)
+    held = await hold(shop)
     (cancelled,) = await shop.place({"tea": 1})
     await shop.cancel(cancelled)
-    await lifecycle(shop).handle(await created(shop))
+    counted: Counter[str] = Counter()
+    await lifecycle(shop, more_units_than(2), counted=counted).handle(await created(shop))
     standing = await shop.orders()
-    assert standing[held.order_id].state is OrderState.HELD
+    assert standing[held].state is OrderState.HELD
     assert standing[cancelled].state is OrderState.CANCELLED
+    assert not counted
+
+
+async def test_a_hold_is_no_way_around_the_checks(shop: Shop) -> None:
+    blocked, other = await hold(shop, "eve"), await hold(shop, "anna")
+    await lifecycle(shop, blocked_customers(frozenset({"eve"}))).handle(await created(shop))
+    standing = await shop.orders()
+    assert (standing[blocked].state, standing[blocked].reason) == (OrderState.CANCELLED, "CUSTOMER_BLOCKED")
+    assert standing[other].state is OrderState.HELD
+
+
+async def test_a_hold_that_its_client_confirmed_is_left_alone(shop: Shop) -> None:
+    confirmed = await hold(shop, "eve")
+    await shop.move([Transition((await shop.orders())[confirmed], OrderState.CONFIRMED)])
+    await lifecycle(shop, blocked_customers(frozenset({"eve"}))).handle(await created(shop))
+    assert (await shop.orders())[confirmed].state is OrderState.CONFIRMED
 
 
 async def test_an_event_without_an_order_is_poison(shop: Shop) -> None:
