@@ -4,7 +4,19 @@ from typing import Annotated
 
 import typer
 
-from commands import audit, cluster, cluster_demo, dead_letters, demo, events, health, order, projection, stock
+from commands import (
+    audit,
+    cluster,
+    cluster_demo,
+    dead_letters,
+    demo,
+    events,
+    health,
+    order,
+    partitions,
+    projection,
+    stock,
+)
 from commands.options import with_settings
 from sluice.settings import ConsumeSettings, EmbeddedSettings, GatewaySettings, RelaySettings, StockdSettings
 
@@ -68,6 +80,7 @@ app.command(name="demo")(demo.demo)
 app.command(name="audit")(audit.audit)
 app.add_typer(events.app, name="events")
 app.add_typer(dead_letters.app, name="dlq")
+app.add_typer(partitions.app, name="partitions")
 app.add_typer(projection.app, name="projection")
 cluster.app.command(name="demo")(cluster_demo.demo)
 app.add_typer(cluster.app, name="cluster")

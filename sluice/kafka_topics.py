@@ -27,6 +27,10 @@ RELAY_TOPICS = (
     TOPIC_STOCK_CHANGED,
 )
 
+ORDER_REQUESTED_PARTITIONS = 64
+"""From the start and for good: gateways write this topic, any number of them, and nothing holds back what they write
+while slots move. More partitions than a cluster of this size will need cost it little."""
+
 TOPIC_SLOT_MAPS = "slot-map"
 """The slot maps of every journal, topic and epoch, for whoever wants to know where a key is. Compacted, one partition.
 """
@@ -64,27 +68,27 @@ async def make_topics(
 async def make_slot_map_topic(bootstrap: str, *, replication_factor: int) -> None:
     """Raises LogUnreachable, UnusableTopic."""
     topic = NewTopic(TOPIC_SLOT_MAPS, 1, replication_factor, config={"cleanup.policy": "compact"})
-    await asyncio.to_thread(_make, _admin(bootstrap), [topic])
+    await asyncio.to_thread(_make, open_admin(bootstrap), [topic])
 
 
 async def partition_counts(bootstrap: str, topics: Sequence[str]) -> Mapping[str, int]:
     """Raises LogUnreachable, UnusableTopic."""
-    return await asyncio.to_thread(_partition_counts, _admin(bootstrap), topics)
+    return await asyncio.to_thread(_partition_counts, open_admin(bootstrap), topics)
 
 
 async def list_topics(bootstrap: str) -> Mapping[str, int]:
     """The partition count of every topic that the brokers know; 0 while a topic has none yet. Raises LogUnreachable."""
-    return await asyncio.to_thread(_listed, _admin(bootstrap))
+    return await asyncio.to_thread(_listed, open_admin(bootstrap))
 
 
-def _admin(bootstrap: str) -> AdminClient:
+def open_admin(bootstrap: str) -> AdminClient:
     return AdminClient(
         {"bootstrap.servers": bootstrap, "log_level": CLIENT_LOG_LEVEL}, logger=logging.getLogger("sluice.kafka")
     )
 
 
 def _make_topics(bootstrap: str, topics: Sequence[str], partitions: int, replication_factor: int) -> Mapping[str, int]:
-    admin = _admin(bootstrap)
+    admin = open_admin(bootstrap)
     wanted = [NewTopic(topic, num_partitions=partitions, replication_factor=replication_factor) for topic in topics]
     _make(admin, wanted)
     return _partition_counts(admin, topics)

@@ -11,6 +11,7 @@ TOPIC_ORDER_VALIDATED = "order-validated"
 TOPIC_ORDER_CONFIRMED = "order-confirmed"
 TOPIC_ORDER_CANCELLED = "order-cancelled"
 TOPIC_STOCK_CHANGED = "stock-changed"
+TOPIC_ORDER_REQUESTED = "order-requested"
 
 
 class Position(NamedTuple):
