@@ -19,6 +19,7 @@ from sluice._gen.events.v1.events_pb2 import StockChanged
 from sluice.kafka_topics import make_topics
 from sluice.seams.event_log import TOPIC_STOCK_CHANGED, Event, LoggedEvent, Position
 from sluice.seams.stock_projection import SkuState
+from sluice.slot_map import first_maps
 from stockd.stores.cassandra_projection import CassandraProjection
 from tests.integration.buying import until
 from tests.servers import make_kafka, running, server_directory
@@ -71,7 +72,7 @@ class Scene:
             self.log += row
             events += row + (row if self.number % 10 == 0 else [])
         counts = await make_topics(self.bootstrap, [TOPIC_STOCK_CHANGED], partitions=PARTITIONS, replication_factor=1)
-        publisher = KafkaPublisher(self.bootstrap, counts)
+        publisher = KafkaPublisher(self.bootstrap, first_maps(counts))
         await publisher.publish(events)
         await publisher.close()
 
