@@ -19,6 +19,7 @@ import typer
 from deploy.local import cassandra, packages, postgres
 from deploy.local.ports import free_port
 from journal.postgres import PostgresJournal
+from sluice.seams.stock_store import Applied
 from stockd.reclaim import fold, held_rows
 from stockd.stores.cassandra import CassandraStore
 
@@ -86,20 +87,22 @@ async def measure(journal_url: str, contact_point: str, skus: int) -> dict[str, 
 
 
 async def _fill(store: CassandraStore, dead: UUID, skus: int) -> None:
-    """Plain inserts: nobody else writes yet, and as many conditional ones would take longer than the fold."""
+    """What the dead server has is taken as it would have taken it, so that the node has done conditional writes before.
+    The SKUs are plain inserts: nobody else writes yet, and it saves some minutes.
+    """
     session = store._session  # noqa: SLF001
     stock = await session.prepare(
         f"INSERT INTO {KEYSPACE}.stock (sku, kind, id, available, policy, units, version)"
-        " VALUES (?, ?, ?, ?, 'escrow', ?, 1)"
+        f" VALUES (?, 0, ?, {UNITS}, 'escrow', {UNITS}, 1)"
     )
     numbers = iter(range(skus))
 
     async def write() -> None:
         for number in numbers:
             sku = f"article-{number:08d}"
-            await session.write(stock.bind((sku, 0, uuid4(), UNITS - 1, UNITS)))
-            await session.write(stock.bind((sku, 1, dead, UNITS - 1, 1)))
+            await session.write(stock.bind((sku, uuid4())))
             await store.note_held(dead, [sku])
+            assert isinstance(await store.take(sku, dead, None, 1), Applied)
 
     await asyncio.gather(*(write() for _ in range(WRITES_AT_ONCE)))
 

@@ -143,6 +143,10 @@ class StockStore(Protocol):
         """Every SKU noted for the incarnation."""
         ...
 
+    async def rows(self, incarnation: UUID, skus: Sequence[str]) -> Mapping[str, Row]:
+        """The incarnation's rows of these SKUs, at a quorum; those without one are left out."""
+        ...
+
     async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
         """The SKU's rows, None if it was never created."""
         ...

@@ -4,7 +4,7 @@ addition would be lost with the one replica that has it.
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Self
 from uuid import UUID
@@ -72,6 +72,7 @@ class _Statements(NamedTuple):
     spread: Any = "UPDATE {keyspace}.stock SET owners = ? WHERE sku = ? IF available >= 0"
     note_held: Any = "INSERT INTO {keyspace}.holders (incarnation, sku) VALUES (?, ?)"
     noted: Any = "SELECT sku FROM {keyspace}.holders WHERE incarnation = ? AND sku > ? LIMIT ?"
+    rows: Any = "SELECT sku, units, version FROM {keyspace}.stock WHERE sku IN ? AND kind = ? AND id = ?"
     ledger: Any = "SELECT kind, id, units, version, owners, available, policy FROM {keyspace}.stock WHERE sku = ?"
     add_sold: Any = "UPDATE {keyspace}.counted SET units = units + ? WHERE sku = ? AND incarnation = ? AND number = ?"
     close_cell: Any = "INSERT INTO {keyspace}.counted_closed (sku, incarnation, number, units) VALUES (?, ?, ?, ?)"
@@ -168,6 +169,11 @@ class CassandraStore:
             noted += [sku for (sku,) in answer.rows]
             if len(answer.rows) < NOTED_PER_PAGE:
                 return noted
+
+    async def rows(self, incarnation: UUID, skus: Sequence[str]) -> Mapping[str, Row]:
+        bound = self._statements.rows.bind((list(skus), _TAKEN, incarnation))
+        answer = await self._session.read(bound, ConsistencyLevel.LOCAL_QUORUM)
+        return {sku: Row(units, version) for sku, units, version in answer.rows}
 
     async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
         answer = await self._session.read(self._statements.ledger.bind((sku,)), _LEVELS[consistency])

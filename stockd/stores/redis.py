@@ -6,7 +6,7 @@ doubles and exact only up to 2^53: rows are compared as texts, and Redis itself 
 """
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Self
 from uuid import UUID
 
@@ -130,6 +130,10 @@ class RedisStore:
     async def skus_noted(self, incarnation: UUID) -> Sequence[str]:
         found: list[str] = await self._session.read("SMEMBERS", f"{self._holder}{incarnation}")
         return found
+
+    async def rows(self, incarnation: UUID, skus: Sequence[str]) -> Mapping[str, Row]:
+        found = await self._session.read_all([("HGET", self._stock + sku, f"{_TAKEN}{incarnation}") for sku in skus])
+        return {sku: _row(text) for sku, text in zip(skus, found, strict=True) if text is not None}
 
     async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
         del consistency  # one server answers, the one that writes

@@ -1,7 +1,8 @@
 """The ledger in the SQLite file of an embedded gateway, where it shares the writer and its fsync with the journal."""
 
+import json
 import sqlite3
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Self, TypeVar
 from uuid import UUID
 
@@ -120,6 +121,17 @@ class SqliteStore:
         def read(connection: sqlite3.Connection) -> list[str]:
             found = connection.execute("SELECT sku FROM stock_holders WHERE incarnation = ?", (incarnation.bytes,))
             return [sku for (sku,) in found]
+
+        return await self._read(read)
+
+    async def rows(self, incarnation: UUID, skus: Sequence[str]) -> Mapping[str, Row]:
+        def read(connection: sqlite3.Connection) -> dict[str, Row]:
+            found = connection.execute(
+                "SELECT sku, units, version FROM stock_units"
+                " WHERE kind = ? AND id = ? AND sku IN (SELECT value FROM json_each(?))",
+                (_TAKEN, incarnation.bytes, json.dumps(list(skus))),
+            )
+            return {sku: Row(units, version) for sku, units, version in found}
 
         return await self._read(read)
 

@@ -2,7 +2,7 @@
 
 import asyncio
 from collections import deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from enum import Enum
 from uuid import UUID
 
@@ -120,6 +120,11 @@ class FakeStockStore:
     async def note_held(self, incarnation: UUID, skus: Sequence[str]) -> None:
         await self._answer()
         self.noted += [(incarnation, sku) for sku in skus]
+
+    async def rows(self, incarnation: UUID, skus: Sequence[str]) -> Mapping[str, Row]:
+        await self._answer()
+        held = {sku: self.skus[sku].held.get(incarnation) for sku in skus if sku in self.skus}
+        return {sku: row for sku, row in held.items() if row is not None}
 
     async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
         del consistency

@@ -38,3 +38,18 @@ async def test_any_text_may_name_a_sku(store: StockStore, sku: str) -> None:
     ledger = await store.read(sku, Consistency.STRONG)
     assert ledger is not None
     assert ledger.sku == sku
+
+
+async def test_the_rows_of_one_incarnation_of_many_skus(store: StockStore, sku: str) -> None:
+    mine, other = uuid4(), uuid4()
+    skus = [f"{sku}-{number}" for number in range(30)]
+    for number, each in enumerate(skus):
+        await store.create_sku(each, StockPolicy.ESCROW)
+        await restocked(store, each, 100)
+        await store.take(each, other, None, 1)
+        if number % 2:
+            await store.take(each, mine, None, number)
+    assert await store.rows(mine, [*skus, f"{sku}-unknown"]) == {
+        each: Row(number, 1) for number, each in enumerate(skus) if number % 2
+    }
+    assert await store.rows(mine, []) == {}
