@@ -3,8 +3,10 @@
 import asyncio
 import json
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections import Counter
+from collections.abc import AsyncIterator, Callable, Coroutine, Mapping, Sequence
 from contextlib import asynccontextmanager
+from datetime import UTC, datetime, timedelta
 from typing import Annotated, Any, NamedTuple
 
 import typer
@@ -17,12 +19,14 @@ from commands.options import load
 from journal.migration import DatabaseTooNew
 from journal.slot_maps import AnotherMoveUnderWay, SlotMaps
 from relay.slot_moves import STEPS, MoveAborted, Step, Tell, move_slots
+from sluice.cloud_events import UnreadableRecord
 from sluice.errors import Unreachable
-from sluice.kafka_topics import ORDER_REQUESTED_PARTITIONS, RELAY_TOPICS
+from sluice.kafka_topics import ORDER_REQUESTED_PARTITIONS, RELAY_TOPICS, UnusableTopic
 from sluice.seams.event_log import TOPIC_ORDER_REQUESTED
 from sluice.settings import RelaySettings
-from sluice.slot_map import SlotMap, slots_by_partition, used_partitions
-from sluice.slot_plan import CannotGrow, grown, moved_slots
+from sluice.slot_map import Seats, SlotMap, slots_by_partition, used_partitions
+from sluice.slot_plan import CannotGrow, balanced, grown, load_by_partition, moved_slots
+from sluice.slots import slot_of
 
 app = typer.Typer(no_args_is_help=True, help="Where a topic's slots are, and moving them while orders come in.")
 
@@ -34,6 +38,9 @@ ANSWER_LIMIT_S = 10.0
 
 PAUSE_S = 3.0
 """Events wait for a switch for so long at most. Consumers commit every second, so they make it in less than two."""
+
+MEASURED_MINUTES = 10.0
+"""Enough of a sale to tell hot SKUs from chance, and short enough to be of this sale."""
 
 Topic = Annotated[str, typer.Argument(help=f"one of {', '.join(RELAY_TOPICS)}")]
 JournalUrl = Annotated[str | None, typer.Option(help="the cluster's PostgreSQL; SLUICE_JOURNAL_URL")]
@@ -93,6 +100,24 @@ def grow(
 
 
 @app.command()
+def balance(
+    topic: Topic,
+    *,
+    minutes: Annotated[float, typer.Option(min=0.1, help="how far back load is measured")] = MEASURED_MINUTES,
+    yes: Annotated[bool, typer.Option("--yes", help="move without asking")] = False,
+    journal_url: JournalUrl = None,
+    kafka: Kafka = None,
+    pause_s: PauseS = PAUSE_S,
+    without: Without = None,
+) -> None:
+    """Moves hot slots off the partitions that have most to do, by the same safe move. Shows the plan first.
+
+    Load is the number of events on the log in the last minutes. One hot SKU or order id cannot be divided.
+    """
+    _run(journal_url, kafka, lambda parts: balance_topic(parts, topic, minutes, pause_s, without or [], _confirm(yes)))
+
+
+@app.command()
 def abort(topic: Topic, *, journal_url: JournalUrl = None, kafka: Kafka = None) -> None:
     """Ends a move that has not switched yet: slots stay where they are. Partitions that it added stay, empty."""
     _run(journal_url, kafka, lambda parts: abort_move(parts, topic))
@@ -128,11 +153,80 @@ async def grow_topic(parts: Parts, topic: str, partitions: int, pause_s: float, 
         try:
             await move_slots(parts.slot_maps, topic, seats, on_kafka, tell, pause_s=pause_s, without=without)
         except AnotherMoveUnderWay as error:
-            count = used_partitions(error.seats)
-            raise Refused(
-                f"{topic}: another move, to {count} partitions, is under way; finish it with"
-                f" `sluice partitions grow {topic} {count}`, or end it with `sluice partitions abort {topic}`"
-            ) from error
+            raise _other_move(topic, slot_map.seats, error.seats) from error
+
+
+async def balance_topic(
+    parts: Parts,
+    topic: str,
+    minutes: float,
+    pause_s: float,
+    without: Sequence[str],
+    confirm: Callable[[], bool],
+) -> None:
+    """A move of the same kind that was begun before is gone on with, and nothing is measured."""
+    from relay.kafka_partitions import KafkaTopicPartitions  # noqa: PLC0415
+
+    slot_map = await _map_of(parts, topic)
+    seats = (await parts.slot_maps.planned()).get(topic)
+    if seats is not None:
+        if used_partitions(seats) != used_partitions(slot_map.seats):
+            raise _other_move(topic, slot_map.seats, seats)
+        typer.echo(f"{topic}: goes on with the move of {len(moved_slots(slot_map.seats, seats))} slots that was begun")
+    else:
+        load = await _load_of(parts, topic, minutes)
+        seats = balanced(slot_map.seats, load)
+        _show_plan(topic, slot_map.seats, seats, load)
+        if seats == slot_map.seats or not confirm():
+            return
+    with _Bar(topic) as tell:
+        on_kafka = KafkaTopicPartitions(parts.kafka, topic)
+        await move_slots(parts.slot_maps, topic, seats, on_kafka, tell, pause_s=pause_s, without=without)
+    typer.echo(f"{topic}: {len(moved_slots(slot_map.seats, seats))} slots have moved")
+
+
+async def _load_of(parts: Parts, topic: str, minutes: float) -> Mapping[int, int]:
+    from relay.kafka_log import KafkaLog  # noqa: PLC0415
+
+    load: Counter[int] = Counter()
+    try:
+        async for logged in KafkaLog(parts.kafka).read_since(topic, datetime.now(UTC) - timedelta(minutes=minutes)):
+            load[slot_of(logged.event.key)] += 1
+    except (UnreadableRecord, UnusableTopic) as error:
+        raise Refused(f"{topic}: {error}") from error
+    if not load:
+        raise Refused(f"{topic}: no events in the last {minutes:g} minutes, so there is no load to balance")
+    return load
+
+
+def _show_plan(topic: str, before: Seats, after: Seats, load: Mapping[int, int]) -> None:
+    now, then = load_by_partition(before, load), load_by_partition(after, load)
+    table = Table("partition", "events", "after")
+    for partition, (events, events_then) in enumerate(zip(now, then, strict=True)):
+        table.add_row(str(partition), str(events), str(events_then))
+    console = Console()
+    console.print(table)
+    mean = sum(now) / len(now)
+    if before == after:
+        console.print(f"{topic}: nothing to move; the fullest partition has {max(now) / mean:.2f} of the mean")
+        return
+    console.print(
+        f"{topic}: moving {len(moved_slots(before, after))} of 4096 slots takes the fullest partition from"
+        f" {max(now) / mean:.2f} to {max(then) / mean:.2f} of the mean"
+    )
+
+
+def _confirm(yes: bool) -> Callable[[], bool]:
+    return lambda: yes or typer.confirm("move them now?")
+
+
+def _other_move(topic: str, before: Seats, planned: Seats) -> Refused:
+    count = used_partitions(planned)
+    finish = f"grow {topic} {count}" if count != used_partitions(before) else f"balance {topic}"
+    return Refused(
+        f"{topic}: another move, to {count} partitions, is under way; finish it with"
+        f" `sluice partitions {finish}`, or end it with `sluice partitions abort {topic}`"
+    )
 
 
 async def abort_move(parts: Parts, topic: str) -> None:

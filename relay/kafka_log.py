@@ -7,6 +7,8 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Mapping, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
 from uuid import UUID
 
 import structlog
@@ -278,6 +280,24 @@ class KafkaLog:
         are not read. Raises LogUnreachable, UnusableTopic, UnreadableRecord.
         """
         count = (await partition_counts(self._bootstrap, [topic]))[topic]
+        async with self._consumer() as consumer:
+            ends = None if follow else await asyncio.to_thread(_ends, consumer, topic, count)
+            starts = dict.fromkeys(range(count) if ends is None else ends, OFFSET_BEGINNING)
+            async for message in _messages(consumer, topic, starts, ends):
+                yield _logged_event(message)
+
+    async def read_since(self, topic: str, since: datetime) -> AsyncIterator[LoggedEvent]:
+        """As `read`, of what was published since then, up to the moment of the call."""
+        count = (await partition_counts(self._bootstrap, [topic]))[topic]
+        async with self._consumer() as consumer:
+            ends = await asyncio.to_thread(_ends, consumer, topic, count)
+            starts = await asyncio.to_thread(_starts, consumer, topic, ends, since)
+            newer = {partition: ends[partition] for partition in starts}
+            async for message in _messages(consumer, topic, starts, newer):
+                yield _logged_event(message)
+
+    @asynccontextmanager
+    async def _consumer(self) -> AsyncIterator[Consumer]:
         consumer = Consumer(
             {
                 "bootstrap.servers": self._bootstrap,
@@ -295,9 +315,7 @@ class KafkaLog:
             logger=_kafka_logger,
         )
         try:
-            ends = None if follow else await asyncio.to_thread(_ends, consumer, topic, count)
-            async for message in _messages(consumer, topic, count, ends):
-                yield _logged_event(message)
+            yield consumer
         finally:
             await asyncio.to_thread(consumer.close)
 
@@ -331,10 +349,21 @@ def _marks(consumer: Consumer, partition: TopicPartition, deadline: float) -> tu
         return marks
 
 
-async def _messages(consumer: Consumer, topic: str, count: int, ends: dict[int, int] | None) -> AsyncIterator[Message]:
+def _starts(consumer: Consumer, topic: str, ends: Mapping[int, int], since: datetime) -> dict[int, int]:
+    """The first record of each partition that is not older; partitions without one are left out."""
+    asked = [TopicPartition(topic, partition, int(since.timestamp() * 1000)) for partition in ends]
+    try:
+        found = consumer.offsets_for_times(asked, timeout=ANSWER_LIMIT_S)
+    except KafkaException as error:
+        raise LogUnreachable(str(error)) from error
+    return {place.partition: place.offset for place in found if 0 <= place.offset < ends[place.partition]}
+
+
+async def _messages(
+    consumer: Consumer, topic: str, starts: Mapping[int, int], ends: dict[int, int] | None
+) -> AsyncIterator[Message]:
     """Until every partition in `ends` is read up to there; for ever if None."""
-    partitions = range(count) if ends is None else ends
-    consumer.assign([TopicPartition(topic, partition, OFFSET_BEGINNING) for partition in partitions])
+    consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in starts.items()])
     heard = time.monotonic()
     while ends is None or ends:
         messages = await asyncio.to_thread(consumer.consume, CONSUME_EVENTS, CONSUME_WAIT_S)

@@ -4,6 +4,7 @@ import asyncio
 import subprocess
 import sys
 import time
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from datetime import UTC, datetime
@@ -34,6 +35,8 @@ from relay.slot_moves import MoveAborted
 from sluice.model import Line, NewOrder
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, LoggedEvent
 from sluice.slot_map import first_seats
+from sluice.slot_plan import load_by_partition, moved_slots
+from sluice.slots import slot_of
 from tests.journals import new_postgres_database
 from tests.servers import make_kafka, running, server_directory
 
@@ -78,6 +81,7 @@ class Place:
         self.journal = journal
         self.slot_maps = slot_maps
         self.group = f"g{uuid4().hex[:10]}"
+        self.skus = SKUS
         self.handled: list[tuple[str, int, int]] = []
         self.enough = asyncio.Event()
         self.written = 0
@@ -99,7 +103,7 @@ class Place:
     async def sell(self) -> None:
         """As gateways commit, until it is enough."""
         while not self.enough.is_set():
-            pairs = [(SKUS[(self.written + i) % 60], SKUS[(self.written + i + 7) % 60]) for i in range(20)]
+            pairs = [(self.skus[(self.written + i) % 60], self.skus[(self.written + i + 7) % 60]) for i in range(20)]
             lines = [[Line(sku, 1) for sku in pair] for pair in pairs]
             orders = [NewOrder(str(uuid4()), "anna", tuple(sorted(each))) for each in lines]
             now = datetime.now(UTC)
@@ -215,6 +219,34 @@ async def test_a_move_that_waits_for_a_group_can_be_aborted(place: Place) -> Non
     assert (await place.slot_maps.in_force())[TOPIC_STOCK_CHANGED] == before
     place.enough.set()
     await selling
+
+
+async def test_hot_slots_leave_a_loaded_partition_and_every_key_keeps_its_order(place: Place) -> None:
+    """Two thirds of the SKUs that are sold lie on one of eight partitions."""
+    names = [f"article-{number}" for number in range(600)]
+    crowded = [name for name in names if slot_of(name) % 8 == 3][:40]
+    place.skus = crowded + [name for name in names if slot_of(name) % 8 != 3][:20]
+    await until_mapped(place)
+    member = Member(place)
+    selling = asyncio.create_task(place.sell())
+    await until(lambda: place.written > 1_000, "enough is sold to be measured")
+
+    assert_says(await place.run("balance", TOPIC_STOCK_CHANGED, "--yes"), 0, "slots have moved")
+    moved = place.written
+    await until(lambda: place.written > moved + 400, "some are sold after the switch")
+    place.enough.set()
+    await selling
+
+    before, after = await place.slot_maps.history(TOPIC_STOCK_CHANGED)
+    load = Counter(slot_of(sku) for sku in place.skus)
+    fullest_before, fullest_after = (max(load_by_partition(each.seats, load)) for each in (before, after))
+    assert fullest_before == 40
+    assert fullest_after <= 10
+    assert set(moved_slots(before.seats, after.seats)) <= load.keys()
+    await until(lambda: len(set(place.handled)) == place.written, "every event is handled")
+    assert_in_order(place.handled, await place.logged())
+    assert_says(await place.run("balance", TOPIC_STOCK_CHANGED), 0, "nothing to move")
+    await member.leave()
 
 
 async def test_the_commands_say_what_there_is_and_what_they_did(place: Place) -> None:
