@@ -109,18 +109,25 @@ class Connections:
             self._free.put_nowait(connection)
 
     async def _open(self, timeout_s: float) -> Connection:
-        if self._closed:
-            raise JournalUnreachable("the journal is closed")
+        self._check_open()
         connection = await connect(self._url, timeout_s, self._timeout_s)
+        try:
+            self._check_open()
+        except JournalUnreachable:
+            connection.terminate()
+            raise
         self._all.add(connection)
         return connection
+
+    def _check_open(self) -> None:
+        if self._closed:
+            raise JournalUnreachable("the journal is closed")
 
     async def close(self) -> None:
         """Calls in flight are cut off: whoever closes has stopped calling."""
         self._closed = True
-        for connection in self._all:
-            await close(connection, self._timeout_s)
-        self._all.clear()
+        while self._all:
+            await close(self._all.pop(), self._timeout_s)
 
 
 async def close(connection: Connection, timeout_s: float) -> None:

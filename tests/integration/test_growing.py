@@ -6,7 +6,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Iterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime
 from functools import partial
 from pathlib import Path
@@ -14,7 +14,7 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import Consumer as KafkaConsumer
-from confluent_kafka import Producer, TopicPartition
+from confluent_kafka import KafkaException, Producer, TopicPartition
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewPartitions, NewTopic
 from prometheus_client import CollectorRegistry
@@ -124,7 +124,12 @@ class Place:
 @pytest.fixture
 async def place(broker: str, postgres_url: str) -> AsyncIterator[Place]:
     async with new_postgres_database(postgres_url) as url, relaying(url, broker) as (journal, slot_maps):
-        yield Place(url, broker, journal, slot_maps)
+        place = Place(url, broker, journal, slot_maps)
+        yield place
+        # Moves of the next test would wait for it.
+        deleted = AdminClient({"bootstrap.servers": broker}).delete_consumer_groups([place.group])[place.group]
+        with suppress(KafkaException):  # never joined by anybody
+            await asyncio.to_thread(deleted.result, 20)
 
 
 @asynccontextmanager

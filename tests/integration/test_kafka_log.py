@@ -18,6 +18,7 @@ from sluice.model import Line, NewOrder
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, Event, LoggedEvent
 from sluice.slot_map import first_maps
 from sluice.slots import slot_of
+from tests.integration.buying import until
 
 pytestmark = pytest.mark.servers
 
@@ -117,8 +118,7 @@ async def test_what_a_broker_refuses_for_good_stops_all_that_comes_after_it(kafk
     events = [event for event in events_of(300, 1, suffix) if event.topic.startswith(TOPIC_ORDER_CREATED)]
     small, large, after = events[:100], events[100], events[101:]
     topic = NewTopic(large.topic, PARTITIONS, 1, config={"max.message.bytes": "60000"})
-    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
-    admin.create_topics([topic])[large.topic].result()
+    await made(kafka_bootstrap, topic)
     counts = dict(await partition_counts(kafka_bootstrap, [large.topic]))
     publisher = KafkaPublisher(kafka_bootstrap, first_maps(counts))
     try:
@@ -143,8 +143,7 @@ async def test_a_record_refused_in_the_middle_of_a_publication_ends_it_in_its_pa
     suffix = f"-{uuid4().hex[:8]}"
     events = [event for event in events_of(300, 1, suffix) if event.topic.startswith(TOPIC_ORDER_CREATED)]
     topic = events[0].topic
-    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
-    admin.create_topics([NewTopic(topic, 1, 1, config={"max.message.bytes": "60000"})])[topic].result()
+    await made(kafka_bootstrap, NewTopic(topic, 1, 1, config={"max.message.bytes": "60000"}))
     publisher = KafkaPublisher(kafka_bootstrap, first_maps({topic: 1}))
     large = events[150]._replace(value=random.randbytes(100_000))
     try:
@@ -165,10 +164,21 @@ async def test_topics_are_made_once_and_never_changed(kafka_bootstrap: str) -> N
 
 async def test_a_topic_whose_partitions_do_not_divide_the_slots_is_refused_by_name(kafka_bootstrap: str) -> None:
     topic = f"twelve-{uuid4().hex[:8]}"
-    admin = AdminClient({"bootstrap.servers": kafka_bootstrap})
-    admin.create_topics([NewTopic(topic, num_partitions=12, replication_factor=1)])[topic].result()
+    await made(kafka_bootstrap, NewTopic(topic, num_partitions=12, replication_factor=1))
     with pytest.raises(UnusableTopic, match=f"{topic}: has 12 partitions"):
         await partition_counts(kafka_bootstrap, [topic])
+
+
+async def made(bootstrap: str, topic: NewTopic) -> None:
+    """With Kafka's own means. The controller answers before the brokers have heard of it."""
+    admin = AdminClient({"bootstrap.servers": bootstrap})
+    admin.create_topics([topic])[topic.topic].result()
+
+    async def is_known() -> bool:
+        known = await asyncio.to_thread(admin.list_topics, timeout=5)
+        return topic.topic in known.topics
+
+    await until("the broker knows the topic", is_known)
 
 
 async def test_a_missing_topic_is_named(kafka_bootstrap: str) -> None:
