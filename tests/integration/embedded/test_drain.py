@@ -86,10 +86,12 @@ async def test_sigterm_drains_a_burst_and_a_stream(own_gateway: Embedded) -> Non
     await asyncio.to_thread(process.start)
     async with connected([own_gateway.endpoint], 4) as clients:
         unanswered = buyer.unanswered() + [reply.request for reply in [*replies, late] if reply.told != ACCEPTED]
+        heard = {reply.request.order_id: reply.told for reply in [*replies, late]}
         for at in range(0, len(unanswered), 2_000):
             for reply in await place_all(clients, unanswered[at : at + 2_000]):
                 assert reply.told == ACCEPTED
-                assert not reply.response.replayed, "it was placed, and nobody was told"
+                first = heard.get(reply.request.order_id, "nothing, on the stream")
+                assert not reply.response.replayed, f"it was placed, and its buyer heard {first}"
         for reply in replies:
             found = await ask(clients[0].get_order, orders_pb2.GetOrderRequest(order_id=reply.request.order_id))
             assert found.told == ACCEPTED
