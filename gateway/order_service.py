@@ -22,7 +22,8 @@ from gateway.outcomes import RETRY_WHEN_AWAY_S, RETRY_WHEN_STOPPING_S, STOPPING,
 from gateway.paging import make_token, page_size, read_token
 from gateway.placing import Group, Placing
 from gateway.validation import Violation, name_violations, parse_order, parse_uuid
-from gateway.watching import NoSuchOrder, Stopping, Watching
+from gateway.watches import Stopping
+from gateway.watching import NoSuchOrder, Watching
 from journal.protocol import Journal
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.errors import JournalUnreachable, Overloaded

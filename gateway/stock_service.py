@@ -13,7 +13,7 @@ from gateway.paging import make_token, page_size, read_token
 from gateway.stock_reading import StockReading
 from gateway.stock_watching import NoSuchSkuToWatch, StockWatching
 from gateway.validation import Violation, name_violations, parse_uuid
-from gateway.watching import Stopping
+from gateway.watches import Stopping
 from journal.protocol import Journal
 from sluice import counting
 from sluice._gen.stock.v1 import stock_pb2

@@ -6,32 +6,23 @@ then.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
+from contextlib import AbstractContextManager
 from hashlib import blake2b
 from typing import NamedTuple, Protocol
 
 import structlog
 
-from gateway.watching import Stopping
+from gateway.watches import Bell, Stopping, Watches
 from sluice._gen.stock.v1.stock_pb2 import GetStockResponse
-from sluice.errors import JournalUnreachable, Overloaded, StoreUnreachable
+from sluice.errors import JournalUnreachable, StoreUnreachable
 from sluice.seams.stock_store import Consistency
-
-LOOK_INTERVAL_S = 0.25
-"""Between looks at the watched SKUs: a person who looks on does not notice it."""
-
-LOOK_SHARE = 0.1
-"""Of the time looks take at most: with very many watched SKUs the pause grows instead of the load."""
 
 SKUS_PER_READ = 256
 """In one question to the journal. What cannot be read now holds up no more than these."""
 
 FIRST_LOOKS_AT_ONCE = 16
 """When a gateway has stopped, all who watched there come at once."""
-
-RETRY_WHEN_FULL_S = 1.0
-"""When one watch too many is asked to come back: watches do not end by the batch."""
 
 _log = structlog.get_logger(__name__)
 
@@ -65,12 +56,11 @@ def told(stock: GetStockResponse) -> Told:
 class _Watched:
     """A SKU that is watched, as it was last seen."""
 
-    __slots__ = ("changed", "first_look", "last", "watches")
+    __slots__ = ("changed", "first_look", "last")
 
     def __init__(self) -> None:
         self.last: Told | None = None
-        self.watches = 0
-        self.changed = asyncio.Event()  # a new one each time
+        self.changed = Bell()
         self.first_look = asyncio.Lock()
 
     def seen(self, stock: GetStockResponse) -> None:
@@ -79,11 +69,7 @@ class _Watched:
         now = told(stock)
         if self.last is None or now.resume_token != self.last.resume_token:
             self.last = now
-            self.wake()
-
-    def wake(self) -> None:
-        self.changed.set()
-        self.changed = asyncio.Event()
+            self.changed.ring()
 
 
 class StockWatching:
@@ -96,18 +82,14 @@ class StockWatching:
         sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
     ) -> None:
         self._read = read
-        self._max_watches = max_watches
         self._look_seconds = look_seconds
         self._sleep = sleep
-        self._open = 0
-        self._watched: dict[str, _Watched] = {}
-        self._any_watched = asyncio.Event()
+        self._watches: Watches[_Watched] = Watches(max_watches, "too much stock is being watched")
         self._first_looks = asyncio.Semaphore(FIRST_LOOKS_AT_ONCE)
-        self._stopping = False
 
     @property
     def open_watches(self) -> int:
-        return self._open
+        return self._watches.open_watches
 
     async def watch(self, sku: str, resume_token: str) -> AsyncGenerator[Told, None]:
         """The stock as it stands, unless that is what `resume_token` stands for, and then whenever it has changed; for
@@ -116,13 +98,13 @@ class StockWatching:
         Raises Overloaded, NoSuchSkuToWatch, Stopping, and StoreUnreachable or JournalUnreachable before it has seen the
         stock once only: afterwards a watch outlasts servers that are away.
         """
-        with self._place(), self._watching(sku) as watched:
+        with self._watches.place(), self._watches.watching(sku, _Watched()) as watched:
             await self._first_look(sku, watched)
             last = resume_token
             while True:
-                if self._stopping:
+                if self._watches.stopping:
                     raise Stopping
-                now, changed = watched.last, watched.changed
+                now, changed = watched.last, watched.changed.next_ring
                 if now is not None and now.resume_token != last:
                     yield now
                     last = now.resume_token
@@ -131,33 +113,29 @@ class StockWatching:
 
     def stop(self) -> None:
         """Ends all watches, and every one that comes later."""
-        self._stopping = True
-        for watched in self._watched.values():
-            watched.wake()
+        self._watches.stop()
 
     async def keep_looking(self) -> None:
         """For ever. Asks nothing while nobody watches."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._any_watched.wait()
-            began = loop.time()
-            with self._look_seconds.time():
-                await self._look()
-            took_s = loop.time() - began
-            await self._sleep(max(LOOK_INTERVAL_S, took_s * (1 / LOOK_SHARE - 1)))
+        await self._watches.keep_looking(self._look_timed, self._sleep)
+
+    async def _look_timed(self) -> None:
+        with self._look_seconds.time():
+            await self._look()
 
     async def _look(self) -> None:
-        skus = list(self._watched)
+        watched = self._watches.watched
+        skus = list(watched)
         for at in range(0, len(skus), SKUS_PER_READ):
-            still = [sku for sku in skus[at : at + SKUS_PER_READ] if sku in self._watched]
+            still = [sku for sku in skus[at : at + SKUS_PER_READ] if sku in watched]
             try:
                 stocks = await self._read(still, Consistency.QUORUM)
             except (StoreUnreachable, JournalUnreachable) as error:
                 _log.debug("watched_stock_not_read", error=str(error))  # health and metrics tell of it
                 continue
             for sku, stock in stocks.items():
-                if sku in self._watched:
-                    self._watched[sku].seen(stock)
+                if sku in watched:
+                    watched[sku].seen(stock)
 
     async def _first_look(self, sku: str, watched: _Watched) -> None:
         """Reads the stock if nobody who watches has: one for all who come at once."""
@@ -170,27 +148,3 @@ class StockWatching:
                 raise NoSuchSkuToWatch(sku)
             if watched.last is None:
                 watched.seen(stock)
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._open >= self._max_watches:
-            raise Overloaded("too much stock is being watched", retry_after_s=RETRY_WHEN_FULL_S)
-        self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
-
-    @contextmanager
-    def _watching(self, sku: str) -> Iterator[_Watched]:
-        watched = self._watched.setdefault(sku, _Watched())
-        watched.watches += 1
-        self._any_watched.set()
-        try:
-            yield watched
-        finally:
-            watched.watches -= 1
-            if not watched.watches:
-                del self._watched[sku]
-            if not self._watched:
-                self._any_watched.clear()

@@ -6,22 +6,16 @@ stands then, and never of the states between.
 """
 
 import asyncio
-from collections.abc import AsyncGenerator, Awaitable, Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from gateway.metrics import GatewayMetrics
+from gateway.watches import Bell, Stopping, Watches
 from journal.protocol import Journal
 from sluice.coalescer import Coalescer
-from sluice.errors import JournalUnreachable, Overloaded
+from sluice.errors import JournalUnreachable
 from sluice.model import FINAL_STATES, Order
 from sluice.reachability import Reachability
-
-LOOK_INTERVAL_S = 0.25
-"""Between looks for orders that have moved: a person who waits does not notice it, and the journal hardly does."""
-
-LOOK_SHARE = 0.1
-"""Of the time looks take at most: with very many watched orders the pause grows instead of the load."""
 
 MAX_ORDERS_PER_LOOK = 2_000
 """In one statement, so that none comes near the journal's time limit."""
@@ -29,16 +23,9 @@ MAX_ORDERS_PER_LOOK = 2_000
 FIRST_LOOKS_IN_FLIGHT = 1
 """When a gateway has stopped, all who watched there come at once: they are looked up together, a batch at a time."""
 
-RETRY_WHEN_FULL_S = 1.0
-"""When one watch too many is asked to come back: watches end when orders are final, and not by the batch."""
-
 
 class NoSuchOrder(LookupError):
     """Nobody can watch an order that does not stand."""
-
-
-class Stopping(Exception):
-    """This gateway stops and ends its watches: go on at another one, from the last version told."""
 
 
 class _Asked(NamedTuple):
@@ -49,21 +36,16 @@ class _Asked(NamedTuple):
 class _Watched:
     """An order that is watched, as it was last seen."""
 
-    __slots__ = ("moved", "order", "watches")
+    __slots__ = ("changed", "order")
 
     def __init__(self, order: Order) -> None:
         self.order = order
-        self.watches = 0
-        self.moved = asyncio.Event()  # a new one each time
+        self.changed = Bell()
 
     def seen(self, order: Order) -> None:
         if order.version > self.order.version:
             self.order = order
-            self.wake()
-
-    def wake(self) -> None:
-        self.moved.set()
-        self.moved = asyncio.Event()
+            self.changed.ring()
 
 
 class Watching:
@@ -78,13 +60,9 @@ class Watching:
     ) -> None:
         self._journal = journal
         self._reachability = reachability
-        self._max_watches = max_watches
         self._metrics = metrics
         self._sleep = sleep
-        self._open = 0
-        self._watched: dict[str, _Watched] = {}
-        self._any_watched = asyncio.Event()
-        self._stopping = False
+        self._watches: Watches[_Watched] = Watches(max_watches, "too many orders are being watched")
         self._first_looks: Coalescer[_Asked] = Coalescer(
             self._find,
             weigh=lambda _: 1,
@@ -95,7 +73,7 @@ class Watching:
 
     @property
     def open_watches(self) -> int:
-        return self._open
+        return self._watches.open_watches
 
     async def watch(self, order_id: str, after_version: int) -> AsyncGenerator[Order, None]:
         """The order as it stands, if that is above `after_version`, and then as it stands whenever it has moved;
@@ -104,16 +82,17 @@ class Watching:
         Raises Overloaded, NoSuchOrder, Stopping, and JournalUnreachable before the first order only: afterwards a
         watch outlasts a journal that is away.
         """
-        with self._place():
+        with self._watches.place():
             found = await self._first_look(order_id)
             if found is None:
                 raise NoSuchOrder(order_id)
-            with self._watching(found) as watched:
+            with self._watches.watching(order_id, _Watched(found)) as watched:
+                watched.seen(found)
                 told = after_version
                 while True:
-                    if self._stopping:
+                    if self._watches.stopping:
                         raise Stopping
-                    order, moved = watched.order, watched.moved
+                    order, moved = watched.order, watched.changed.next_ring
                     if order.version > told:
                         yield order
                         told = order.version
@@ -123,62 +102,33 @@ class Watching:
 
     def stop(self) -> None:
         """Ends all watches, and every one that comes later."""
-        self._stopping = True
-        for watched in self._watched.values():
-            watched.wake()
+        self._watches.stop()
 
     async def keep_looking(self) -> None:
         """For ever. Asks nothing while nobody watches."""
-        loop = asyncio.get_running_loop()
-        while True:
-            await self._any_watched.wait()
-            began = loop.time()
-            if not self._reachability.away:
-                try:
-                    await self._look()
-                except JournalUnreachable as error:
-                    self._reachability.mark_away(str(error))
-            took_s = loop.time() - began
-            await self._sleep(max(LOOK_INTERVAL_S, took_s * (1 / LOOK_SHARE - 1)))
+        await self._watches.keep_looking(self._look_if_reached, self._sleep)
+
+    async def _look_if_reached(self) -> None:
+        if not self._reachability.away:
+            try:
+                await self._look()
+            except JournalUnreachable as error:
+                self._reachability.mark_away(str(error))
 
     async def _look(self) -> None:
-        order_ids = list(self._watched)
+        watched = self._watches.watched
+        order_ids = list(watched)
         with self._metrics.watch_look_seconds.time():
             for at in range(0, len(order_ids), MAX_ORDERS_PER_LOOK):
                 moved = await self._journal.find_newer(self._versions(order_ids[at : at + MAX_ORDERS_PER_LOOK]))
                 for order_id, order in moved.items():
-                    if order_id in self._watched:
-                        self._watched[order_id].seen(order)
+                    if order_id in watched:
+                        watched[order_id].seen(order)
 
     def _versions(self, order_ids: list[str]) -> Mapping[str, int]:
         """Of those that are still watched."""
-        return {order_id: self._watched[order_id].order.version for order_id in order_ids if order_id in self._watched}
-
-    @contextmanager
-    def _place(self) -> Iterator[None]:
-        if self._open >= self._max_watches:
-            raise Overloaded("too many orders are being watched", retry_after_s=RETRY_WHEN_FULL_S)
-        self._open += 1
-        try:
-            yield
-        finally:
-            self._open -= 1
-
-    @contextmanager
-    def _watching(self, order: Order) -> Iterator[_Watched]:
-        """The order among those that are looked for, as it was last seen by anybody who watches it."""
-        watched = self._watched.setdefault(order.order_id, _Watched(order))
-        watched.seen(order)
-        watched.watches += 1
-        self._any_watched.set()
-        try:
-            yield watched
-        finally:
-            watched.watches -= 1
-            if not watched.watches:
-                del self._watched[order.order_id]
-            if not self._watched:
-                self._any_watched.clear()
+        watched = self._watches.watched
+        return {order_id: watched[order_id].order.version for order_id in order_ids if order_id in watched}
 
     async def _first_look(self, order_id: str) -> Order | None:
         if self._reachability.away:

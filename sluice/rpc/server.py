@@ -64,14 +64,9 @@ def stream(handler: StreamHandler, request_type: type[Message]) -> Handler:
     """`handler(requests, context)` yields responses or raises RpcFailure."""
 
     async def answer(requests: AsyncIterator[Message], context: Any) -> AsyncIterator[Message]:
-        try:
+        async with _ending_as_told(context, handler.__qualname__):
             async for response in handler(requests, context):
                 yield response
-        except RpcFailure as failure:
-            await context.abort(failure.code, failure.message, failure.trailing_metadata())
-        except Exception:  # noqa: BLE001 - logged; the text of an exception is not for clients
-            _log.exception("a stream handler failed", method=handler.__qualname__)
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
 
     return grpc.stream_stream_rpc_method_handler(
         answer,
@@ -88,21 +83,30 @@ def server_stream(handler: ServerStreamHandler, request_type: type[Message]) -> 
     """
 
     async def answer(request: Message, context: Any) -> None:
-        try:
-            async with contextlib.aclosing(handler(request, context)) as responses:
-                async for response in responses:
-                    await context.write(response)
-        except RpcFailure as failure:
-            await context.abort(failure.code, failure.message, failure.trailing_metadata())
-        except Exception:  # noqa: BLE001 - logged; the text of an exception is not for clients
-            _log.exception("a stream handler failed", method=handler.__qualname__)
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+        async with (
+            _ending_as_told(context, handler.__qualname__),
+            contextlib.aclosing(handler(request, context)) as responses,
+        ):
+            async for response in responses:
+                await context.write(response)
 
     return grpc.unary_stream_rpc_method_handler(
         answer,
         request_deserializer=request_type.FromString,
         response_serializer=SERIALIZE,
     )
+
+
+@contextlib.asynccontextmanager
+async def _ending_as_told(context: Any, method: str) -> AsyncIterator[None]:
+    """Ends a stream whose handler fails with what its failure says."""
+    try:
+        yield
+    except RpcFailure as failure:
+        await context.abort(failure.code, failure.message, failure.trailing_metadata())
+    except Exception:  # noqa: BLE001 - logged; the text of an exception is not for clients
+        _log.exception("a stream handler failed", method=method)
+        await context.abort(grpc.StatusCode.INTERNAL, "internal error")
 
 
 def service(name: str, methods: dict[str, Handler]) -> grpc.GenericRpcHandler:

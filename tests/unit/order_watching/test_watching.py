@@ -11,7 +11,8 @@ from prometheus_client import CollectorRegistry
 
 from gateway import watching
 from gateway.metrics import GatewayMetrics
-from gateway.watching import LOOK_INTERVAL_S, NoSuchOrder, Stopping, Watching
+from gateway.watches import LOOK_INTERVAL_S, LOOK_SHARE, Stopping
+from gateway.watching import NoSuchOrder, Watching
 from sluice.errors import JournalUnreachable, Overloaded
 from sluice.model import FINAL_STATES, Line, Order, OrderState
 from sluice.reachability import Reachability
@@ -178,7 +179,7 @@ async def test_very_many_orders_are_asked_in_pages_and_seldom(monkeypatch: pytes
     await asyncio.sleep(300)
     assert {*journal.looks} == {40, 20}
     looking_s = len(journal.looks) * journal.look_s
-    assert looking_s == pytest.approx(300 * watching.LOOK_SHARE, rel=0.15)
+    assert looking_s == pytest.approx(300 * LOOK_SHARE, rel=0.15)
     for reading in readers:
         reading.cancel()
     await gateway.close()

@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager, nullcontext
 import pytest
 
 from gateway.stock_watching import NoSuchSkuToWatch, StockWatching, Told
-from gateway.watching import Stopping
+from gateway.watches import Stopping
 from sluice._gen.stock.v1.stock_pb2 import GetStockResponse
 from sluice.errors import Overloaded, StoreUnreachable
 from sluice.seams.stock_store import Consistency
