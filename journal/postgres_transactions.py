@@ -7,6 +7,7 @@ import asyncpg
 
 from journal.connections import Connection
 from journal.limits import orders_beyond
+from journal.moved import orders_moved
 from journal.order_lines import encode_lines
 from journal.postgres_rows import find_orders, read_sums
 from journal.protocol import (
@@ -173,16 +174,8 @@ async def _limited(connection: Connection, batch: Batch) -> LimitsReached | None
 
 
 async def _moved(connection: Connection, batch: TransitionBatch) -> OrdersMoved:
-    versions = {transition.order.order_id: transition.order.version for transition in batch.transitions}
-    found = await find_orders(connection, list(versions))
-    moved = {
-        order_id: found.get(order_id)
-        for order_id, version in versions.items()
-        if order_id not in found or found[order_id].version != version
-    }
-    if not moved:
-        raise ValueError("the batch names an order twice")
-    return OrdersMoved(moved)
+    order_ids = [transition.order.order_id for transition in batch.transitions]
+    return orders_moved(batch, await find_orders(connection, order_ids))
 
 
 async def _closed(connection: Connection, batch: Batch | TransitionBatch) -> ReservationsClosed:

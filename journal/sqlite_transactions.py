@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 from uuid import UUID
 
 from journal.limits import orders_beyond
+from journal.moved import orders_moved
 from journal.order_lines import encode_lines
 from journal.protocol import (
     Batch,
@@ -199,16 +200,7 @@ def _existing(batch: Batch, connection: sqlite3.Connection) -> OrdersExist:
 
 
 def _moved(batch: TransitionBatch, connection: sqlite3.Connection) -> OrdersMoved:
-    versions = {order.order_id: order.version for order, *_ in batch.transitions}
-    found = find_orders(list(versions), connection)
-    moved = {
-        order_id: found.get(order_id)
-        for order_id, version in versions.items()
-        if order_id not in found or found[order_id].version != version
-    }
-    if not moved:
-        raise ValueError("the batch names an order twice")
-    return OrdersMoved(moved)
+    return orders_moved(batch, find_orders([order.order_id for order, *_ in batch.transitions], connection))
 
 
 def _closed(batch: Batch | TransitionBatch, connection: sqlite3.Connection) -> ReservationsClosed:

@@ -2,11 +2,10 @@
 
 import json
 import sqlite3
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Self, TypeVar
 from uuid import UUID
 
-from sluice.errors import StoreUnreachable
 from sluice.model import StockPolicy
 from sluice.seams.stock_store import (
     Applied,
@@ -21,7 +20,8 @@ from sluice.seams.stock_store import (
     SkuSummary,
     WriteOutcome,
 )
-from sluice.sqlite_file import SqliteFile, SqliteUnavailable
+from sluice.sqlite_file import SqliteFile
+from stockd.stores.sqlite_calls import SqliteCalls
 
 T = TypeVar("T")
 
@@ -71,14 +71,14 @@ class SqliteStore:
     """See `sluice.seams.stock_store.StockStore`. Pages are in the order of the SKUs' bytes."""
 
     def __init__(self, file: SqliteFile) -> None:
-        self._file = file
+        self._calls = SqliteCalls(file)
 
     @classmethod
     async def open(cls, file: SqliteFile) -> Self:
         """Makes the tables if they are not there. The file stays the caller's. Raises StoreUnreachable."""
         store = cls(file)
         if not file.read_only:
-            await store._write(_make_tables)
+            await store._calls.write(_make_tables)
         return store
 
     async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
@@ -89,13 +89,13 @@ class SqliteStore:
             connection.execute("INSERT INTO stock (sku, policy, available) VALUES (?, ?, 0)", (sku, policy))
             return None
 
-        return await self._write(create)
+        return await self._calls.write(create)
 
     async def spread(self, sku: str, owners: int) -> bool:
         def write(connection: sqlite3.Connection) -> bool:
             return connection.execute("UPDATE stock SET owners = ? WHERE sku = ?", (owners, sku)).rowcount == 1
 
-        return await self._write(write)
+        return await self._calls.write(write)
 
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
         return await self._move(sku, _RESTOCK, restock_id, added=units, floor=0, before=None, units=units)
@@ -115,14 +115,14 @@ class SqliteStore:
                 [(incarnation.bytes, sku) for sku in skus],
             )
 
-        await self._write(note)
+        await self._calls.write(note)
 
     async def skus_noted(self, incarnation: UUID) -> Sequence[str]:
         def read(connection: sqlite3.Connection) -> list[str]:
             found = connection.execute("SELECT sku FROM stock_holders WHERE incarnation = ?", (incarnation.bytes,))
             return [sku for (sku,) in found]
 
-        return await self._read(read)
+        return await self._calls.read(read)
 
     async def rows(self, incarnation: UUID, skus: Sequence[str]) -> Mapping[str, Row]:
         def read(connection: sqlite3.Connection) -> dict[str, Row]:
@@ -133,7 +133,7 @@ class SqliteStore:
             )
             return {sku: Row(units, version) for sku, units, version in found}
 
-        return await self._read(read)
+        return await self._calls.read(read)
 
     async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
         del consistency  # there is one copy
@@ -149,7 +149,7 @@ class SqliteStore:
             held = {UUID(bytes=row_id): Row(units, version) for kind, row_id, units, version in rows if kind == _TAKEN}
             return Ledger(sku, StockPolicy(head[0]), head[1], restocks, held, head[2])
 
-        return await self._read(read)
+        return await self._calls.read(read)
 
     async def add_sold(self, sku: str, cell: Cell, units: int) -> None:
         def add(connection: sqlite3.Connection) -> None:
@@ -159,7 +159,7 @@ class SqliteStore:
                 (sku, cell.incarnation.bytes, cell.number, units),
             )
 
-        await self._write(add)
+        await self._calls.write(add)
 
     async def close_cell(self, sku: str, cell: Cell, units: int) -> None:
         def close(connection: sqlite3.Connection) -> None:
@@ -169,7 +169,7 @@ class SqliteStore:
                 (sku, cell.incarnation.bytes, cell.number, units),
             )
 
-        await self._write(close)
+        await self._calls.write(close)
 
     async def counts(self, sku: str, consistency: Consistency) -> Counts:
         del consistency
@@ -184,7 +184,7 @@ class SqliteStore:
                 {cell: closed for cell, _, closed in cells if closed is not None},
             )
 
-        return await self._read(read)
+        return await self._calls.read(read)
 
     async def list_skus(self, after: str | None, limit: int) -> SkuPage:
         def read(connection: sqlite3.Connection) -> list[SkuSummary]:
@@ -194,11 +194,11 @@ class SqliteStore:
             )
             return [SkuSummary(sku, StockPolicy(policy), available) for sku, policy, available in found]
 
-        skus = await self._read(read)
+        skus = await self._calls.read(read)
         return SkuPage(skus[:limit], skus[limit - 1].sku if len(skus) > limit else None)
 
     async def ping(self) -> None:
-        await self._write(_nothing)
+        await self._calls.write(_nothing)
 
     async def close(self) -> None:
         """Does nothing: the journal may still need the file, which belongs to whoever opened it."""
@@ -226,19 +226,7 @@ class SqliteStore:
             )
             return Applied()
 
-        return await self._write(move)
-
-    async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return await self._file.write(function)
-        except SqliteUnavailable as error:
-            raise StoreUnreachable(str(error), outcome_unknown=error.outcome_unknown) from error
-
-    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return await self._file.read(function)
-        except SqliteUnavailable as error:
-            raise StoreUnreachable(str(error)) from error
+        return await self._calls.write(move)
 
 
 _COLUMNS = "sku, kind, id, units, version"

@@ -6,9 +6,10 @@ from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from typing import Self, TypeVar
 from uuid import UUID
 
-from sluice.errors import LedgerMissing, StoreUnreachable
+from sluice.errors import LedgerMissing
 from sluice.seams.stock_projection import UNTOUCHED, Control, SkuState, StockChange
-from sluice.sqlite_file import SqliteFile, SqliteUnavailable
+from sluice.sqlite_file import SqliteFile
+from stockd.stores.sqlite_calls import SqliteCalls
 
 T = TypeVar("T")
 
@@ -84,7 +85,7 @@ class SqliteProjection:
     """See `sluice.seams.stock_projection.StockProjection`."""
 
     def __init__(self, file: SqliteFile, now_ms: Callable[[], int]) -> None:
-        self._file = file
+        self._calls = SqliteCalls(file)
         self._now_ms = now_ms
 
     @classmethod
@@ -94,13 +95,13 @@ class SqliteProjection:
         """
         projection = cls(file, now_ms)
         if not file.read_only:
-            await projection._write(_make_tables)
-        elif not await projection._read(_has_tables):
+            await projection._calls.write(_make_tables)
+        elif not await projection._calls.read(_has_tables):
             raise LedgerMissing(f"{file.path} has no projection")
         return projection
 
     async def control(self) -> Control:
-        return await self._read(_control)
+        return await self._calls.read(_control)
 
     async def replace_control(self, before: Control, after: Control) -> bool:
         def replace(connection: sqlite3.Connection) -> bool:
@@ -117,13 +118,13 @@ class SqliteProjection:
             )
             return True
 
-        return await self._write(replace)
+        return await self._calls.write(replace)
 
     async def states(self, generation: UUID, skus: Sequence[str]) -> Mapping[tuple[str, UUID], SkuState]:
         def read(connection: sqlite3.Connection) -> list[SkuState]:
             return _states(connection.execute(_STATES, (generation.bytes, json.dumps(list(skus)))))
 
-        return {(state.sku, state.journal): state for state in await self._read(read)}
+        return {(state.sku, state.journal): state for state in await self._calls.read(read)}
 
     async def write(self, generation: UUID, states: Sequence[SkuState], changes: Sequence[StockChange]) -> None:
         oldest_ms = self._now_ms() - HISTORY_KEPT_S * 1000
@@ -138,14 +139,14 @@ class SqliteProjection:
                 _KEEP_STATE, [(generation.bytes, sku, journal.bytes, *rest) for sku, journal, *rest in states]
             )
 
-        await self._write(write)
+        await self._calls.write(write)
 
     async def recent(self, generation: UUID, sku: str, limit: int) -> Sequence[StockChange]:
         def read(connection: sqlite3.Connection) -> list[StockChange]:
             found = connection.execute(_RECENT, (generation.bytes, sku, limit))
             return [StockChange(each, UUID(bytes=journal), *rest) for each, journal, *rest in found]
 
-        return await self._read(read)
+        return await self._calls.read(read)
 
     async def scan(self, generation: UUID) -> AsyncIterator[Sequence[SkuState]]:
         sku, journal = "", b""
@@ -153,33 +154,21 @@ class SqliteProjection:
         def read(connection: sqlite3.Connection) -> list[SkuState]:
             return _states(connection.execute(_PAGE, (generation.bytes, sku, journal, SCANNED_PER_PAGE)))
 
-        while page := await self._read(read):
+        while page := await self._calls.read(read):
             yield page
             sku, journal = page[-1].sku, page[-1].journal.bytes
 
     async def drop(self, generation: UUID) -> None:
         query = "DELETE FROM stock_state WHERE generation = ?"
-        await self._write(lambda connection: connection.execute(query, (generation.bytes,)).close())
+        await self._calls.write(lambda connection: connection.execute(query, (generation.bytes,)).close())
 
     async def generations(self) -> frozenset[UUID]:
         query = "SELECT DISTINCT generation FROM stock_state"
-        found = await self._read(lambda connection: connection.execute(query).fetchall())
+        found = await self._calls.read(lambda connection: connection.execute(query).fetchall())
         return frozenset(UUID(bytes=generation) for (generation,) in found)
 
     async def close(self) -> None:
         """Does nothing: the file belongs to whoever opened it."""
-
-    async def _write(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return await self._file.write(function)
-        except SqliteUnavailable as error:
-            raise StoreUnreachable(str(error), outcome_unknown=error.outcome_unknown) from error
-
-    async def _read(self, function: Callable[[sqlite3.Connection], T]) -> T:
-        try:
-            return await self._file.read(function)
-        except SqliteUnavailable as error:
-            raise StoreUnreachable(str(error)) from error
 
 
 def _control(connection: sqlite3.Connection) -> Control:
