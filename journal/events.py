@@ -67,6 +67,7 @@ _ORDER_LINE = b"\x1a"
 _ORDER_CREATE_TIME = b"\x22"
 _ORDER_VERSION = b"\x28"
 _ORDER_HOLD_END_TIME = b"\x32"
+_ORDER_PRIORITY = b"\x38"
 _MOVED_TIME = b"\x1a"  # of OrderValidated and OrderConfirmed, whose first fields are those of OrderCreated
 _MOVED_VERSION = b"\x20"
 _CANCELLED_REASON = b"\x22"
@@ -154,10 +155,10 @@ def encode_order_events(orders: Sequence[NewOrder], create_time: datetime) -> tu
     pieces: list[bytes] = []
     event_count = len(orders)
     plain_tail, plain_size = order_tail, fixed_order_size
-    for order_id, customer_id, lines, hold in orders:
+    for order_id, customer_id, lines, hold, priority in orders:
         order_tail, fixed_order_size = plain_tail, plain_size
-        if hold is not None:
-            order_tail += _hold_end(create_time, hold)
+        if hold is not None or priority:
+            order_tail += _rarely_set(create_time, hold, priority)
             fixed_order_size += len(order_tail) - len(plain_tail)
         id_bytes = order_id.encode()
         if len(id_bytes) != _ORDER_ID_BYTES:
@@ -242,9 +243,10 @@ def _time_and_size(time: datetime) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _hold_end(create_time: datetime, hold: timedelta) -> bytes:
-    """The orders of a batch share their time, and in a sale mostly their hold."""
-    return _ORDER_HOLD_END_TIME + _time_and_size(create_time + hold)
+def _rarely_set(create_time: datetime, hold: timedelta | None, priority: int) -> bytes:
+    """The orders of a batch share their time, and in a sale mostly their hold, and there are few priorities."""
+    hold_end = _ORDER_HOLD_END_TIME + _time_and_size(create_time + hold) if hold is not None else b""
+    return hold_end + (_ORDER_PRIORITY + _varint(priority) if priority else b"")
 
 
 def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:

@@ -154,12 +154,17 @@ def _refusal(request: Any, error: grpc.aio.AioRpcError, latency_s: float) -> Rep
 
 
 def order(
-    lines: dict[str, int], customer_id: str = "anna", order_id: str | None = None, hold_s: float | None = None
+    lines: dict[str, int],
+    customer_id: str = "anna",
+    order_id: str | None = None,
+    hold_s: float | None = None,
+    priority: int = 0,
 ) -> orders_pb2.PlaceOrderRequest:
     request = orders_pb2.PlaceOrderRequest(
         order_id=order_id or new_order_id(),
         customer_id=customer_id,
         lines=[orders_pb2.OrderLine(sku=sku, quantity=quantity) for sku, quantity in lines.items()],
+        priority=priority,
     )
     if hold_s is not None:
         request.hold.FromTimedelta(timedelta(seconds=hold_s))

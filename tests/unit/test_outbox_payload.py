@@ -24,6 +24,7 @@ from sluice.model import (
     MAX_LINE_QUANTITY,
     MAX_LINES_PER_ORDER,
     MAX_NAME_CHARS,
+    MAX_PRIORITY,
     Line,
     NewOrder,
     Order,
@@ -39,8 +40,9 @@ LINES = st.lists(
     max_size=MAX_LINES_PER_ORDER,
     unique_by=lambda line: line.sku,
 ).map(lambda lines: tuple(sorted(lines)))
+PRIORITIES = st.just(0) | st.integers(0, MAX_PRIORITY)
 HOLDS = st.none() | st.timedeltas(timedelta(microseconds=1), timedelta(days=30))
-ORDERS = st.lists(st.builds(NewOrder, st.uuids().map(str), NAMES, LINES, HOLDS), max_size=5)
+ORDERS = st.lists(st.builds(NewOrder, st.uuids().map(str), NAMES, LINES, HOLDS, PRIORITIES), max_size=5)
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 STANDING = st.builds(
     Order, st.uuids().map(str), NAMES, LINES, st.sampled_from(sorted(HOLDS_UNITS)), TIMES, TIMES, st.integers(1, 2**31)
@@ -68,6 +70,7 @@ def test_the_generated_classes_read_one_order_created_and_one_stock_changed_per_
     expected = []
     for order in orders:
         created = OrderCreated(order_id=order.order_id, customer_id=order.customer_id, version=1)
+        created.priority = order.priority
         created.create_time.FromDatetime(time)
         for sku, quantity in order.lines:
             created.lines.add(sku=sku, quantity=quantity)
