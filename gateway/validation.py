@@ -19,6 +19,7 @@ from sluice.model import (
     Line,
     NewOrder,
 )
+from sluice.trace_context import TraceContext
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 CACHED_LINES = 16_384
@@ -34,7 +35,7 @@ class Violation(NamedTuple):
     description: str
 
 
-def parse_order(message: orders_pb2.PlaceOrderRequest) -> NewOrder | list[Violation]:
+def parse_order(message: orders_pb2.PlaceOrderRequest, trace: TraceContext | None = None) -> NewOrder | list[Violation]:
     """The order that `message` asks for, or everything that is wrong with it."""
     order_id = message.order_id
     customer_id = message.customer_id
@@ -49,9 +50,9 @@ def parse_order(message: orders_pb2.PlaceOrderRequest) -> NewOrder | list[Violat
         and priority <= MAX_PRIORITY
     ):
         if not message.HasField("hold"):
-            return NewOrder(order_id.lower(), customer_id, good_lines, None, priority)
+            return NewOrder(order_id.lower(), customer_id, good_lines, None, priority, trace)
         if (hold := _hold(message.hold)) is not None:
-            return NewOrder(order_id.lower(), customer_id, good_lines, hold, priority)
+            return NewOrder(order_id.lower(), customer_id, good_lines, hold, priority, trace)
     return _violations(message, [Line(line.sku, line.quantity) for line in lines])
 
 

@@ -66,7 +66,7 @@ async def transition(batch: TransitionBatch, connection: Connection) -> Transiti
 def _commit_arguments(batch: Batch) -> tuple[Any, ...]:
     """Rows sorted by key: transactions that meet wait for each other in one order, so they cannot deadlock."""
     orders = sorted(batch.orders)
-    ids, customers, lines, holds, priorities = zip(*orders, strict=True) if orders else ((), (), (), (), ())
+    ids, customers, lines, holds, priorities, _ = zip(*orders, strict=True) if orders else ((), (), (), (), (), ())
     any_held = any(hold is not None for hold in holds)
     return (
         batch.create_time,

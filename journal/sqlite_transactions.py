@@ -106,7 +106,7 @@ def transition(batch: TransitionBatch, connection: sqlite3.Connection) -> None:
     time = microseconds(batch.update_time)
     if batch.spends and (refusal := _fenced(batch, connection)):
         raise Refused(lambda *_: refusal)
-    moves = [(order.order_id, order.version, state, reason) for order, state, reason in batch.transitions]
+    moves = [(order.order_id, order.version, state, reason) for order, state, reason, _ in batch.transitions]
     if connection.execute(_MOVE_ORDERS, {"moves": encode_json(moves), "time": time}).rowcount < len(moves):
         raise Refused(_moved)
     if left_holds := [order.order_id for order, *_ in batch.transitions if order.state is OrderState.HELD]:
@@ -165,7 +165,7 @@ def _order_rows(orders: Sequence[NewOrder]) -> str:
     """As JSON, sorted by id: neighbours in the tree are written together."""
     rows = (
         f'["{order_id}",{encode_json(customer_id)},{encode_lines(lines)},{priority}]'
-        for order_id, customer_id, lines, _, priority in sorted(orders)
+        for order_id, customer_id, lines, _, priority, _ in sorted(orders)
     )
     return f"[{','.join(rows)}]"
 

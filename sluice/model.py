@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
+from sluice.trace_context import TraceContext
+
 MAX_NAME_CHARS = 128
 """Longest SKU or customer id: a key that people read, stored in every order row and event."""
 
@@ -84,7 +86,7 @@ class Line(NamedTuple):
 class NewOrder(NamedTuple):
     """A valid order that has not been decided yet. `lines` are sorted by SKU, each SKU once. With `hold` its units are
     set aside for so long, from its creation on, and go back unless it is confirmed. `priority` says who keeps what was
-    sold beyond the stock; the lowest is 0.
+    sold beyond the stock; the lowest is 0. `trace` is of the request, and no part of what the order is.
     """
 
     order_id: str
@@ -92,6 +94,7 @@ class NewOrder(NamedTuple):
     lines: tuple[Line, ...]
     hold: timedelta | None = None
     priority: int = 0
+    trace: TraceContext | None = None
 
 
 class Order(NamedTuple):
@@ -116,6 +119,11 @@ def same_content(order: Order, new: NewOrder) -> bool:
     hold = None if order.hold_end is None else order.hold_end - order.create_time
     of_order = (order.customer_id, order.lines, hold, order.priority)
     return of_order == (new.customer_id, new.lines, new.hold, new.priority)
+
+
+def same_request(first: NewOrder, second: NewOrder) -> bool:
+    """Whether both ask for the same order. Whoever sends an order again does so in another span."""
+    return first == second._replace(trace=first.trace)
 
 
 def units_by_sku(orders: Sequence[NewOrder | Order]) -> dict[str, int]:

@@ -67,13 +67,13 @@ class Client:
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
 
-    def place_orders(self, timeout_s: float = CALL_LIMIT_S) -> Any:
+    def place_orders(self, timeout_s: float = CALL_LIMIT_S, metadata: Sequence[tuple[str, str]] = ()) -> Any:
         method = self.channel.stream_stream(
             "/sluice.orders.v1.OrderService/PlaceOrders",
             request_serializer=orders_pb2.PlaceOrdersRequest.SerializeToString,
             response_deserializer=orders_pb2.PlaceOrdersResponse.FromString,
         )
-        return method(timeout=timeout_s)
+        return method(timeout=timeout_s, metadata=tuple(metadata))
 
     def watch_stock(self, sku: str, resume_token: str = "", timeout_s: float = CALL_LIMIT_S) -> Any:
         method = self.channel.unary_stream(

@@ -89,16 +89,26 @@ class StockChanged(_message.Message):
     time: _timestamp_pb2.Timestamp
     def __init__(self, sku: _Optional[str] = ..., delta: _Optional[int] = ..., order_id: _Optional[str] = ..., order_version: _Optional[int] = ..., time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ...) -> None: ...
 
+class TraceContext(_message.Message):
+    __slots__ = ("traceparent", "tracestate")
+    TRACEPARENT_FIELD_NUMBER: _ClassVar[int]
+    TRACESTATE_FIELD_NUMBER: _ClassVar[int]
+    traceparent: str
+    tracestate: str
+    def __init__(self, traceparent: _Optional[str] = ..., tracestate: _Optional[str] = ...) -> None: ...
+
 class OutboxEvent(_message.Message):
-    __slots__ = ("order_created", "stock_changed", "order_validated", "order_confirmed", "order_cancelled")
+    __slots__ = ("order_created", "stock_changed", "order_validated", "order_confirmed", "order_cancelled", "trace_context")
     ORDER_CREATED_FIELD_NUMBER: _ClassVar[int]
     STOCK_CHANGED_FIELD_NUMBER: _ClassVar[int]
     ORDER_VALIDATED_FIELD_NUMBER: _ClassVar[int]
     ORDER_CONFIRMED_FIELD_NUMBER: _ClassVar[int]
     ORDER_CANCELLED_FIELD_NUMBER: _ClassVar[int]
+    TRACE_CONTEXT_FIELD_NUMBER: _ClassVar[int]
     order_created: OrderCreated
     stock_changed: StockChanged
     order_validated: OrderValidated
     order_confirmed: OrderConfirmed
     order_cancelled: OrderCancelled
-    def __init__(self, order_created: _Optional[_Union[OrderCreated, _Mapping]] = ..., stock_changed: _Optional[_Union[StockChanged, _Mapping]] = ..., order_validated: _Optional[_Union[OrderValidated, _Mapping]] = ..., order_confirmed: _Optional[_Union[OrderConfirmed, _Mapping]] = ..., order_cancelled: _Optional[_Union[OrderCancelled, _Mapping]] = ...) -> None: ...
+    trace_context: TraceContext
+    def __init__(self, order_created: _Optional[_Union[OrderCreated, _Mapping]] = ..., stock_changed: _Optional[_Union[StockChanged, _Mapping]] = ..., order_validated: _Optional[_Union[OrderValidated, _Mapping]] = ..., order_confirmed: _Optional[_Union[OrderConfirmed, _Mapping]] = ..., order_cancelled: _Optional[_Union[OrderCancelled, _Mapping]] = ..., trace_context: _Optional[_Union[TraceContext, _Mapping]] = ...) -> None: ...
