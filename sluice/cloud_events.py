@@ -16,7 +16,8 @@ Headers = dict[str, HeaderValue] | list[tuple[str, HeaderValue]]
 """As the Kafka client takes and gives them; values that were read are bytes."""
 
 _SPEC_VERSION: tuple[str, HeaderValue] = ("ce_specversion", b"1.0")
-_CONTENT_TYPE: tuple[str, HeaderValue] = ("content-type", b"application/protobuf")
+CONTENT_TYPE = "application/protobuf"
+_CONTENT_TYPE: tuple[str, HeaderValue] = ("content-type", CONTENT_TYPE.encode())
 
 
 class UnreadableRecord(Exception):
