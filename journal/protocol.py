@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sluice.model import HOLDS_UNITS, NewOrder, Order, OrderState
 from sluice.slot_map import SlotMap
+from sluice.trace_context import TraceContext
 
 RECLAIM_AGAIN_S = 10.0
 """A fenced incarnation that was folded is looked at again after this long, and then each time after twice as long. A
@@ -48,12 +49,13 @@ class Batch(NamedTuple):
 
 class Transition(NamedTuple):
     """One step in the life of an order: it goes on only if the order still stands at the version of `order`, which is
-    the order as it was read. `reason` says why an order ends, and is empty otherwise.
+    the order as it was read. `reason` says why an order ends, and is empty otherwise. `trace` is of whoever makes it.
     """
 
     order: Order
     state: OrderState
     reason: str = ""
+    trace: TraceContext | None = None
 
     def after(self, time: datetime) -> Order:
         """The order as it stands when the step is done."""

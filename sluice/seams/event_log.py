@@ -5,6 +5,7 @@ from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from sluice.slot_map import SlotMap
+from sluice.trace_context import TraceContext
 
 TOPIC_ORDER_CREATED = "order-created"
 TOPIC_ORDER_VALIDATED = "order-validated"
@@ -26,7 +27,9 @@ class Position(NamedTuple):
 
 
 class Event(NamedTuple):
-    """One event, ready for a log. `value` is the protobuf message of the topic; `time_ms` since the Unix epoch."""
+    """One event, ready for a log. `value` is the protobuf message of the topic; `time_ms` since the Unix epoch.
+    `trace`: of whoever caused it, if there is one.
+    """
 
     topic: str
     key: str
@@ -35,6 +38,7 @@ class Event(NamedTuple):
     event_type: str
     time_ms: int
     position: Position
+    trace: TraceContext | None = None
 
 
 class LoggedEvent(NamedTuple):
