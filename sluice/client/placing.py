@@ -41,6 +41,7 @@ class Placing:
         self._resting: dict[int, list[Undecided]] = {}
         self._rest_numbers = count()
         self._undecided = 0
+        self._invited = 0
         self._callers: deque[asyncio.Future[None]] = deque()
         self._work = asyncio.Event()
         self._look_at = math.inf
@@ -50,23 +51,26 @@ class Placing:
 
     @property
     def full(self) -> bool:
-        return self._undecided >= self._max_undecided
+        """Then whoever comes next waits until there is room."""
+        return self._undecided + self._invited >= self._max_undecided
 
     async def until_room(self, order_id: str, deadline: float) -> None:
-        """Waits while there are too many undecided orders. Raises Unavailable at the deadline."""
-        room: asyncio.Future[None] | None = None
+        """Waits in line; the place is kept until the caller's next turn, in which it submits its order. Raises
+        Unavailable at the deadline.
+        """
+        room: asyncio.Future[None] = self._loop.create_future()
+        self._callers.append(room)
         try:
             async with asyncio.timeout_at(deadline):
-                while self.full and not self._closed:
-                    queue = self._callers.append if room is None else self._callers.appendleft
-                    room = self._loop.create_future()
-                    queue(room)
-                    await room
-        except TimeoutError as error:
-            raise Unavailable(self._trouble or DEADLINE, order_id, outcome_unknown=False) from error
-        finally:
-            if room is not None and self._undecided < self._max_undecided:
-                self._invite()  # who was invited and does not come leaves the place to the next
+                await room
+        except BaseException as error:
+            if room.done() and not room.cancelled():
+                self._invited -= 1
+                self._invite()  # whom the place was kept for does not come
+            if isinstance(error, TimeoutError):
+                raise Unavailable(self._trouble or DEADLINE, order_id, outcome_unknown=False) from error
+            raise
+        self._invited -= 1
 
     def submit(
         self, order_id: str, customer: str, lines: tuple[Line, ...], rest: bytes, deadline: float
@@ -233,12 +237,11 @@ class Placing:
             self._invite()
 
     def _invite(self) -> None:
-        places = self._max_undecided - self._undecided
-        while places > 0 and self._callers:
+        while self._callers and not self.full:
             caller = self._callers.popleft()
             if not caller.done():
                 caller.set_result(None)
-                places -= 1
+                self._invited += 1
 
     def _close(self) -> None:
         """Whoever waits is told."""
@@ -252,7 +255,8 @@ class Placing:
         self._resting.clear()
         for caller in self._callers:
             if not caller.done():
-                caller.set_result(None)
+                caller.set_result(None)  # and hears it when it submits
+                self._invited += 1
 
 
 def _fail(order: Undecided, error: SluiceError) -> None:

@@ -40,9 +40,9 @@ def _sku(order: Undecided, detail: str) -> str:
     """The SKU that decided it: the only one, or the one that is named. Empty if that is not clear."""
     if len(order.lines) == 1:
         return order.lines[0].sku
-    words = detail.split(" ")
-    named = [line.sku for line in order.lines if line.sku in words or (" " in line.sku and line.sku in detail)]
-    return named[0] if len(named) == 1 else ""
+    named = [line.sku for line in order.lines if f" {line.sku} " in f" {detail} "]
+    longest = [sku for sku in named if not any(sku != other and f" {sku} " in f" {other} " for other in named)]
+    return longest[0] if len(longest) == 1 else ""
 
 
 def _violations(detail: str) -> tuple[Violation, ...]:
