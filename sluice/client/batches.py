@@ -54,6 +54,9 @@ class Batches:
     def under_way(self) -> Iterator[Undecided]:
         return (order for batch in self._under_way.values() for order in batch.values())
 
+    def any_under_way(self) -> bool:
+        return bool(self._under_way)
+
     def add(self, order: Undecided) -> None:
         self._waiting.append(order)
 

@@ -65,6 +65,8 @@ class Client:
         self._running.cancel()
         await asyncio.wait([self._running])
         await self._calls.close()
+        if not self._running.cancelled():
+            self._running.result()  # a defect of this client
 
     async def place(self, sku: str, quantity: int = 1, *, customer: str, timeout_s: float | None = None) -> Placed:
         """Places an order of one line. When it returns, the order is committed on disk.

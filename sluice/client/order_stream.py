@@ -38,4 +38,4 @@ class OrderStream(Protocol):
         ...
 
     def cancel(self) -> None:
-        """Harmless when it is over."""
+        """Ends the call; who reads hears it. Harmless when it is over."""

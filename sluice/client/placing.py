@@ -25,6 +25,12 @@ MAX_UNDECIDED = 10_000
 DEADLINE_GRAIN_S = 0.01
 """Deadlines are looked at together, at most this often: a timer for each order would cost more than sending it."""
 
+SILENCE_S = 5.0
+"""A stream with orders under way and no answer for so long is given up. A gateway whose own servers are away says so
+within 2 s."""
+
+SILENCE_LOOK_S = 1.0
+
 _HAD_NO_EFFECT = frozenset({OVERLOADED, DEADLINE})
 """Answers to an attempt that was never started."""
 
@@ -46,6 +52,7 @@ class Placing:
         self._work = asyncio.Event()
         self._look_at = math.inf
         self._look: asyncio.TimerHandle | None = None
+        self._heard_at = 0.0
         self._trouble = ""
         self._closed = False
 
@@ -108,18 +115,20 @@ class Placing:
     async def _use(self, stream: OrderStream) -> tuple[StreamEnded, bool]:
         """Until the stream ends; how it did, and whether there was any answer."""
         answered = False
-        writer = asyncio.create_task(self._write(stream))
-        try:
-            while True:
-                answer = await stream.read()
-                answered = True
-                self._settle(answer)
-        except StreamEnded as ended:
-            return ended, answered
-        finally:
-            writer.cancel()
-            await asyncio.wait([writer])
-            stream.cancel()
+        async with asyncio.TaskGroup() as tasks:
+            helping = [tasks.create_task(self._write(stream)), tasks.create_task(self._end_if_silent(stream))]
+            try:
+                while True:
+                    answer = await stream.read()
+                    answered = True
+                    self._settle(answer)
+            except StreamEnded as ended:
+                how = ended
+            finally:
+                for task in helping:
+                    task.cancel()
+                stream.cancel()
+        return how, answered
 
     async def _write(self, stream: OrderStream) -> None:
         while True:
@@ -134,7 +143,17 @@ class Placing:
                     except StreamEnded:
                         return  # the reader hears why
 
+    async def _end_if_silent(self, stream: OrderStream) -> None:
+        """A gateway that hangs keeps its connections: another one may be well."""
+        self._heard_at = self._loop.time()
+        while self._loop.time() < self._heard_at + SILENCE_S:
+            await asyncio.sleep(SILENCE_LOOK_S)
+            if not self._batches.any_under_way():
+                self._heard_at = self._loop.time()
+        stream.cancel()
+
     def _settle(self, answer: orders_pb2.PlaceOrdersResponse) -> None:
+        self._heard_at = self._loop.time()
         batch = self._batches.of(answer.batch_id)
         decided = 0
         open_again: dict[str, list[Undecided]] = {}

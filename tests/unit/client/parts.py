@@ -41,6 +41,8 @@ class FakeStream:
 
     def cancel(self) -> None:
         self.cancelled = True
+        if self._ended is None:
+            self.end(StreamEnded("CANCELLED"))
 
     def answer(
         self, batch: Request, outcome: orders_pb2.Outcome = ACCEPTED, reason: str = "", *, replayed: bool = False

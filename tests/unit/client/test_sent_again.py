@@ -8,6 +8,7 @@ import pytest
 
 from sluice.client.errors import CallFailed, OutOfStock, Unavailable
 from sluice.client.order_stream import StreamEnded
+from sluice.client.placing import SILENCE_S
 from sluice.client.retrying import FIRST_PAUSE_S, LONGEST_PAUSE_S, MAX_INTERNAL, pause_s
 from tests.unit.client.parts import REJECTED, RETRY, FakeGateway, broken, ids, placing_at, submit, until
 from tests.unit.virtual_time import in_virtual_time, let_run
@@ -143,6 +144,26 @@ async def test_an_idle_client_does_not_connect_again() -> None:
         submit(placing)
         await let_run()
         assert len(gateway.streams) == 2
+
+
+@in_virtual_time
+async def test_a_stream_that_says_nothing_is_given_up_and_an_idle_one_is_not() -> None:
+    gateway = FakeGateway()
+    async with placing_at(gateway) as placing:
+        answer = submit(placing)
+        await let_run()
+        gateway.stream.answer(gateway.batches[0])
+        await answer
+        await asyncio.sleep(10 * SILENCE_S)
+        assert len(gateway.streams) == 1
+
+        answer = submit(placing)
+        sent_at = asyncio.get_running_loop().time()
+        await until(lambda: len(gateway.streams) == 2)
+        assert SILENCE_S - 1 <= asyncio.get_running_loop().time() - sent_at <= SILENCE_S + 2
+        await until(partial(gateway.sent, 3))
+        gateway.stream.answer(gateway.batches[-1], replayed=True)
+        assert await answer is True
 
 
 @in_virtual_time
