@@ -138,6 +138,12 @@ class GrpcOrderStream:
     def __init__(self, call: Any) -> None:
         self._call = call
 
+    async def connected(self) -> None:
+        try:
+            await self._call.wait_for_connection()
+        except grpc.aio.AioRpcError as error:
+            raise StreamEnded(heard(read_failure(error))) from error
+
     async def write(self, message: bytes) -> None:
         try:
             await self._call.write(message)

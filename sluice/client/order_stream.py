@@ -30,6 +30,9 @@ class StreamEnded(Exception):
 class OrderStream(Protocol):
     """A `PlaceOrders` call."""
 
+    async def connected(self) -> None:
+        """Returns when there is a connection to write to. Raises StreamEnded."""
+
     async def write(self, message: bytes) -> None:
         """Returns when the transport has taken it. Raises StreamEnded."""
 

@@ -5,6 +5,7 @@ I/O is handed in, and the event loop is the clock.
 """
 
 import asyncio
+import contextlib
 import math
 from collections import deque
 from collections.abc import Callable, Sequence
@@ -104,7 +105,6 @@ class Placing:
         try:
             while True:
                 await self._work.wait()
-                self._trouble = ""
                 ended, answered = await self._use(self._open_stream())
                 failures = 1 if answered else failures + 1
                 self._take_back(ended)
@@ -131,17 +131,18 @@ class Placing:
         return how, answered
 
     async def _write(self, stream: OrderStream) -> None:
-        while True:
-            await self._work.wait()
-            self._work.clear()
-            while self._batches.may_send():
-                batch_id, entries, dropped = self._batches.take()
-                self._release(dropped)
-                if entries:
-                    try:
+        # Who reads hears why a stream ends.
+        with contextlib.suppress(StreamEnded):
+            # Until then nothing is under way: an order that has never left is known not to stand.
+            await stream.connected()
+            while True:
+                await self._work.wait()
+                self._work.clear()
+                while self._batches.may_send():
+                    batch_id, entries, dropped = self._batches.take()
+                    self._release(dropped)
+                    if entries:
                         await stream.write(encode_batch(batch_id, entries))
-                    except StreamEnded:
-                        return  # the reader hears why
 
     async def _end_if_silent(self, stream: OrderStream) -> None:
         """A gateway that hangs keeps its connections: another one may be well."""
@@ -154,6 +155,7 @@ class Placing:
 
     def _settle(self, answer: orders_pb2.PlaceOrdersResponse) -> None:
         self._heard_at = self._loop.time()
+        self._trouble = ""
         batch = self._batches.of(answer.batch_id)
         decided = 0
         open_again: dict[str, list[Undecided]] = {}

@@ -28,6 +28,10 @@ class FakeStream:
         self._answers: asyncio.Queue[orders_pb2.PlaceOrdersResponse | StreamEnded] = asyncio.Queue()
         self._ended: StreamEnded | None = None
 
+    async def connected(self) -> None:
+        if self._ended:
+            raise self._ended
+
     async def write(self, message: bytes) -> None:
         if self._ended:
             raise self._ended
