@@ -14,6 +14,10 @@ from sluice.client.answers import Line
 CACHED_LINES = 4_096
 """A sale is of few SKUs and small quantities; about 1 MB."""
 
+MAX_ORDER_BYTES = 64 * 1024
+"""Twice the largest order that a server accepts. A message that is too large for the server would end the stream, for
+all orders on it."""
+
 _ORDER_TAG = b"\x12"  # field 2 of PlaceOrdersRequest
 _ID_HEAD = b"\x0a\x24"  # field 1 of PlaceOrderRequest, 36 bytes
 _CUSTOMER_TAG = b"\x12"  # field 2 of PlaceOrderRequest
@@ -40,10 +44,12 @@ def encode_hold(hold: timedelta) -> bytes:
 
 def encode_order(order_id: str, customer: str, rest: bytes) -> bytes:
     """One entry of a batch. `rest` are the fields after the customer, encoded: lines, and hold if there is one. The id
-    has 36 characters. Raises ValueError for half a character.
+    has 36 characters. Raises ValueError for half a character, and for an order that no server takes.
     """
     name = customer.encode()
     content = b"%b%b%b%b%b%b" % (_ID_HEAD, order_id.encode(), _CUSTOMER_TAG, _varint(len(name)), name, rest)
+    if len(content) > MAX_ORDER_BYTES:
+        raise ValueError(f"the order has {len(content)} bytes, more than {MAX_ORDER_BYTES}")
     return _ORDER_TAG + _varint(len(content)) + content
 
 

@@ -99,7 +99,7 @@ async def test_an_id_that_is_placed_twice_travels_in_two_batches() -> None:
 async def test_no_message_is_larger_than_the_server_takes() -> None:
     gateway = FakeGateway()
     async with placing_at(gateway) as placing:
-        lines = tuple(Line(f"{number:0128}", 1) for number in range(64))
+        lines = tuple(Line("\U0001f600" * 120 + f"{number:08}", 1) for number in range(64))
         rest = encode_lines(lines)
         for _ in range(MAX_BATCH_ORDERS):
             placing.submit(new_order_id(), "ada", lines, rest, LONG_S)

@@ -9,12 +9,12 @@ from hypothesis import strategies as st
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.client.answers import Line
 from sluice.client.order_ids import new_order_id
-from sluice.client.wire import encode_batch, encode_hold, encode_lines, encode_order, one_line
+from sluice.client.wire import MAX_ORDER_BYTES, encode_batch, encode_hold, encode_lines, encode_order, one_line
 
-texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=400)
+texts = st.text(st.characters(exclude_categories=["Cs"]), max_size=300)
 orders = st.tuples(
     texts,
-    st.lists(st.tuples(texts, st.integers(0, 2**32 - 1)), max_size=70),
+    st.lists(st.tuples(texts, st.integers(0, 2**32 - 1)), max_size=40),
     st.none() | st.timedeltas(timedelta(0), timedelta(days=40)),
 )
 
@@ -46,6 +46,11 @@ def test_a_batch_is_read_as_it_was_meant(
 def test_what_is_no_quantity_is_not_sent(quantity: int) -> None:
     with pytest.raises(ValueError, match="range"):
         one_line("mug", quantity)
+
+
+def test_what_would_end_the_stream_for_all_is_not_sent() -> None:
+    with pytest.raises(ValueError, match="bytes"):
+        encode_order(new_order_id(), "a" * MAX_ORDER_BYTES, b"")
 
 
 def test_half_a_character_is_not_sent() -> None:
