@@ -219,8 +219,8 @@ async def test_every_order_is_decided_once_when_the_gateway_is_killed_in_the_mid
         told = [answer for own in answers if own is not None for answer in own]
         placed = [answer.order_id for answer in told if isinstance(answer, Placed)]
         assert len({answer.order_id for answer in told}) == len(told) == 3 * BUYERS
-        listed = Counter(order.order_id async for order in client.list_orders())
-        assert listed == Counter([*placed, watched.order_id])
+        listed = [order.order_id async for order in client.list_orders()]
+        assert Counter(listed) == Counter([*placed, watched.order_id])
         for sku in skus:
             stock = await client.stock(sku, consistency=Consistency.STRONG)
             assert stock.sold == sum(answer.lines[0].sku == sku for answer in told if isinstance(answer, Placed))
