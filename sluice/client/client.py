@@ -81,7 +81,11 @@ class Client:
             lines, rest = one_line(sku, quantity)
         except (ValueError, TypeError) as error:
             raise _unspeakable(error) from error
-        return await self._place(new_order_id(), customer, lines, rest, timeout_s)
+        order_id = new_order_id()
+        deadline = self._loop.time() + self._limit_s(timeout_s)
+        if self._placing.full:
+            await self._placing.until_room(order_id, deadline)
+        return Placed(order_id, customer, lines, await self._submit(order_id, customer, lines, rest, deadline))
 
     async def place_order(
         self,
@@ -106,7 +110,10 @@ class Client:
             rest = encode_lines(wanted) + (b"" if hold is None else encode_hold(hold))
         except (ValueError, TypeError) as error:
             raise _unspeakable(error, known_id) from error
-        return await self._place(known_id, customer, wanted, rest, timeout_s)
+        deadline = self._loop.time() + self._limit_s(timeout_s)
+        if self._placing.full:
+            await self._placing.until_room(known_id, deadline)
+        return Placed(known_id, customer, wanted, await self._submit(known_id, customer, wanted, rest, deadline))
 
     async def get(self, order_id: str | UUID, *, timeout_s: float | None = None) -> Order:
         """The order as it stands. Raises `OrderNotFound`."""
@@ -202,17 +209,13 @@ class Client:
         answer = await self._calls.ask_stock(request, stock_pb2.GetStockResponse, self._limit_s(timeout_s))
         return read_stock(answer)
 
-    async def _place(
-        self, order_id: str, customer: str, lines: tuple[Line, ...], rest: bytes, timeout_s: float | None
-    ) -> Placed:
-        deadline = self._loop.time() + (self._timeout_s if timeout_s is None else timeout_s)
-        if self._placing.full:
-            await self._placing.until_room(order_id, deadline)
+    def _submit(
+        self, order_id: str, customer: str, lines: tuple[Line, ...], rest: bytes, deadline: float
+    ) -> "asyncio.Future[bool]":
         try:
-            answer = self._placing.submit(order_id, customer, lines, rest, deadline)
+            return self._placing.submit(order_id, customer, lines, rest, deadline)
         except (ValueError, TypeError, AttributeError) as error:
             raise _unspeakable(error, order_id) from error
-        return Placed(order_id, customer, lines, await answer)
 
     def _limit_s(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else timeout_s

@@ -48,9 +48,10 @@ def encode_order(order_id: str, customer: str, rest: bytes) -> bytes:
     """
     name = customer.encode()
     content = b"%b%b%b%b%b%b" % (_ID_HEAD, order_id.encode(), _CUSTOMER_TAG, _varint(len(name)), name, rest)
-    if len(content) > MAX_ORDER_BYTES:
-        raise ValueError(f"the order has {len(content)} bytes, more than {MAX_ORDER_BYTES}")
-    return _ORDER_TAG + _varint(len(content)) + content
+    size = len(content)
+    if size > MAX_ORDER_BYTES:
+        raise ValueError(f"the order has {size} bytes, more than {MAX_ORDER_BYTES}")
+    return b"%b%b%b" % (_ORDER_TAG, _varint(size), content)
 
 
 def encode_batch(batch_id: int, entries: Iterable[bytes]) -> bytes:
