@@ -7,7 +7,7 @@ together. Make it after a process has forked, not before.
 import asyncio
 import threading
 from collections.abc import AsyncGenerator, Coroutine, Iterator, Mapping
-from concurrent.futures import Future
+from concurrent.futures import CancelledError, Future
 from datetime import timedelta
 from types import TracebackType
 from typing import Any, Self, TypeVar
@@ -15,6 +15,8 @@ from uuid import UUID
 
 from sluice.client import client as aio
 from sluice.client.answers import Consistency, Order, Placed, Stock, StockPolicy
+from sluice.client.errors import Unavailable
+from sluice.client.retrying import CLOSED
 
 Answer = TypeVar("Answer")
 
@@ -28,6 +30,8 @@ class Client:
 
     def __init__(self, target: str, *, timeout_s: float = aio.DEFAULT_TIMEOUT_S) -> None:
         self._client = aio.Client(target, timeout_s=timeout_s)
+        self._closing = threading.Lock()
+        self._closed = False
 
     def __enter__(self) -> Self:
         self._loop = asyncio.new_event_loop()
@@ -39,9 +43,12 @@ class Client:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """Other threads' orders that are still undecided are given up: they get Unavailable / `CLOSED`."""
+        """Other threads that still wait are told Unavailable / `CLOSED`."""
+        del kind, error, trace
+        with self._closing:
+            self._closed = True
         try:
-            self._wait(self._client.__aexit__(kind, error, trace))
+            asyncio.run_coroutine_threadsafe(self._close(), self._loop).result()
         finally:
             self._loop.call_soon_threadsafe(self._loop.stop)
             self._thread.join()
@@ -100,19 +107,34 @@ class Client:
         return self._wait(self._client.stock(sku, consistency=consistency, timeout_s=timeout_s))
 
     def _wait(self, work: Coroutine[Any, Any, Answer]) -> Answer:
-        waiting: Future[Answer] = asyncio.run_coroutine_threadsafe(work, self._loop)
+        with self._closing:
+            if self._closed:
+                work.close()
+                raise Unavailable(CLOSED, outcome_unknown=False)
+            waiting: Future[Answer] = asyncio.run_coroutine_threadsafe(work, self._loop)
         try:
             return waiting.result()
+        except CancelledError as error:
+            raise Unavailable(CLOSED) from error
         except BaseException:
             waiting.cancel()  # Ctrl-C in this thread; harmless if it is the work's own error
             raise
+
+    async def _close(self) -> None:
+        """Nothing is left that a thread could wait for."""
+        await self._client.__aexit__(None, None, None)
+        others = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in others:
+            task.cancel()
+        await asyncio.gather(*others, return_exceptions=True)
 
     def _iterate(self, items: AsyncGenerator[Order, None]) -> Iterator[Order]:
         try:
             while (item := self._wait(_next(items))) is not None:
                 yield item
         finally:
-            self._wait(items.aclose())
+            if not self._closed:
+                self._wait(items.aclose())
 
 
 async def _next(items: AsyncGenerator[Order, None]) -> Order | None:
