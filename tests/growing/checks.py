@@ -1,5 +1,6 @@
 """What must be true when all is over, read from the log itself and from what consumers wrote down."""
 
+import time
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -15,6 +16,9 @@ from sluice.slots import slot_of
 
 Place = tuple[int, int]
 """(number, place) of a position."""
+
+
+READ_LIMIT_S = 120.0
 
 
 class Record(NamedTuple):
@@ -37,10 +41,10 @@ def read_topic(bootstrap: str, topic: str, partitions: int) -> list[Record]:
     ends = [reader.get_watermark_offsets(TopicPartition(topic, each), timeout=10)[1] for each in range(partitions)]
     reader.assign([TopicPartition(topic, each, 0) for each in range(partitions)])
     found: list[Record] = []
+    deadline = time.monotonic() + READ_LIMIT_S
     while len(found) < sum(ends):
-        messages = reader.consume(5_000, 10)
-        assert messages, f"{topic}: {len(found)} of {sum(ends)} records came"
-        for message in messages:
+        assert time.monotonic() < deadline, f"{topic}: {len(found)} of {sum(ends)} records came"
+        for message in reader.consume(5_000, 0.2):
             assert message.error() is None, message.error()
             partition = message.partition()
             assert partition is not None

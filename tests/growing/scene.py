@@ -13,6 +13,7 @@ from typing import NamedTuple
 
 from confluent_kafka.admin import AdminClient, AlterConfigOpType, ConfigEntry, ConfigResource, ResourceType
 
+from sluice.kafka_topics import list_topics
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED
 
 ROOT = Path(__file__).parents[2]
@@ -97,14 +98,29 @@ class Scene:
         return next((relay for relay in self.alive("relay") if relay.says('"relay_leads"')), None)
 
     async def run(self, *arguments: str) -> str:
-        """A command of Sluice's, to its end; what it printed."""
-        command = [sys.executable, "-m", "commands.main", *arguments]
-        process = await asyncio.create_subprocess_exec(
-            *command, cwd=ROOT, env=self.environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE
-        )
-        out, err = await process.communicate()
-        assert process.returncode == 0, (arguments, out.decode(), err.decode())
-        return out.decode()
+        """A command of Sluice's, to its end; what it printed. What it said of its way is in the file `commands.log`."""
+        process = await self.begin(*arguments)
+        assert process.stdout is not None
+        assert process.stderr is not None
+        said: list[str] = []
+        with (self.directory / "commands.log").open("a") as log:
+            async for line in process.stderr:
+                said.append(f"{time.time():.2f} {line.decode()}")
+                log.write(said[-1])
+        out = (await process.stdout.read()).decode()
+        assert await process.wait() == 0, (arguments, out, said)
+        return out
+
+    async def begin(self, *arguments: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "commands.main", *arguments,
+            cwd=ROOT, env=self.environment, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+
+    async def until_topics(self) -> None:
+        async with asyncio.timeout(STOP_LIMIT_S):
+            while not set(TOPICS) <= (await list_topics(self.bootstrap)).keys():  # noqa: ASYNC110 - the relay's work
+                await asyncio.sleep(LOOK_S)
 
     async def time_by_the_broker(self) -> None:
         """Records bear the time at which they were appended, so that an observer need not be quick."""

@@ -123,9 +123,7 @@ class _Turmoil:
     async def _set_up(self) -> None:
         for _ in range(2):
             self._scene.start_relay()
-        async with asyncio.timeout(60):
-            while not set(TOPICS) <= (await self._slot_maps.in_force()).keys():  # noqa: ASYNC110 - the relay's work
-                await asyncio.sleep(0.1)
+        await self._scene.until_topics()
         await self._scene.time_by_the_broker()
         started = [self._scene.start_sink(group) for group in (UNRULY, UNRULY, CALM)]
         started += [self._scene.start_projection() for _ in range(2)]
@@ -193,7 +191,11 @@ class _Turmoil:
         wanted = by_key(first)
         assert self._sale.order_ids | self._sale.changes.keys() == wanted.keys()
         assert {sku: len(wanted[sku]) for sku in self._sale.changes} == self._sale.changes
-        self._tell(f"{len(records)} records on the log, {len(records) - len(first)} of them repeats")
+        longest_s = max(record.delay_s for record in first)
+        self._tell(
+            f"{len(records)} records on the log, {len(records) - len(first)} of them repeats;"
+            f" the longest way from commit to Kafka took {longest_s:.1f} s"
+        )
 
         handled = {}
         for group in (CALM, UNRULY):

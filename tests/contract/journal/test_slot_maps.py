@@ -99,6 +99,25 @@ async def test_orders_are_accepted_while_numbering_is_paused_and_their_rows_wait
         assert [row.number for row in await lease.read(0, 10)] == [1, 2]
 
 
+async def test_rows_are_unfinished_until_they_are_deleted_whether_they_have_a_number_or_not(
+    journal: Journal, maps: SlotMaps
+) -> None:
+    assert await maps.newest_row() == 0
+    assert await maps.unfinished_rows(0) == 0
+    await maps.pause_numbering(LONG_S)
+    await commit(journal, 1, 2)
+    newest = await maps.newest_row()
+    await commit(journal, 3)
+    assert await maps.unfinished_rows(newest) == 2
+    await maps.resume_numbering()
+    async with journal.lease_outbox() as lease:
+        assert lease is not None
+        await lease.number_new()
+        assert await maps.unfinished_rows(newest) == 2
+        assert await finish(lease) == [1, 2, 3]
+    assert await maps.unfinished_rows(newest) == 0
+
+
 async def test_a_pause_ends_by_itself(journal: Journal, maps: SlotMaps) -> None:
     async with journal.lease_outbox() as lease:
         assert lease is not None
