@@ -1,5 +1,5 @@
-"""`sluice partitions grow` killed with -9 at each of its steps, then aborted or resumed: nothing is lost or out of order,
-events flow as before, and the same command goes on.
+"""`sluice partitions grow` killed at each of its steps, then aborted or resumed: no event is lost or out of order,
+events go on, and so does the same command.
 """
 
 import asyncio
