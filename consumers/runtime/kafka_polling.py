@@ -358,6 +358,7 @@ class KafkaPolling:
         self._committed |= changed
 
     def _measure_lag(self) -> None:
+        self._meters.waiting(len(self._moved.waiting))
         lag = 0
         for partition in self._owned:
             # What the last fetch said; asks nobody.
