@@ -24,7 +24,7 @@ import structlog
 from consumers.runtime.records import Partition, Record, Unreadable
 from sluice.errors import LogUnreachable
 from sluice.seams.event_log import LoggedEvent
-from sluice.slot_map import PublishedMap, SlotMap
+from sluice.slot_map import PublishedMap, Seats, SlotMap
 from sluice.slots import slot_of
 
 _log = structlog.get_logger(__name__)
@@ -48,6 +48,8 @@ class _Maps:
         self._maps: dict[int, SlotMap] = {}
         self._by_epoch: Sequence[SlotMap] = ()
         self._first_numbers: Sequence[int] = ()
+        self._last_number = 0
+        self._last_seats: Seats | None = None
         self._closed: dict[int, list[_Gate]] = {}
         self.foreign = False
         """Somebody places records of this journal and topic by other maps than those on the log."""
@@ -58,6 +60,7 @@ class _Maps:
         self._maps[slot_map.epoch] = slot_map
         self._by_epoch = [self._maps[epoch] for epoch in sorted(self._maps)]
         self._first_numbers = [each.first_number for each in self._by_epoch]
+        self._last_number, self._last_seats = self._first_numbers[-1], self._by_epoch[-1].seats
         self._closed = {}
         for before, after in zip(self._by_epoch, self._by_epoch[1:], strict=False):
             came_from = {(new, old) for old, new in zip(before.seats, after.seats, strict=True) if old != new}
@@ -76,8 +79,12 @@ class _Maps:
 
     def puts(self, key: str, partition: int, number: int) -> bool:
         """Whether a known map puts it there."""
+        seats = self._last_seats if number >= self._last_number else self._seats_of(number)
+        return seats is not None and seats[slot_of(key)] == partition
+
+    def _seats_of(self, number: int) -> Seats | None:
         epoch = bisect_right(self._first_numbers, number) - 1
-        return epoch >= 0 and self._by_epoch[epoch].seats[slot_of(key)] == partition
+        return self._by_epoch[epoch].seats if epoch >= 0 else None
 
     def closed(self, partition: int, number: int) -> Sequence[_Gate]:
         """What a record there, with that number, waits for."""
@@ -98,6 +105,8 @@ class MovedSlots:
     def __init__(self, read_maps: ReadMaps) -> None:
         self._read_maps = read_maps
         self._maps: dict[tuple[UUID, str], _Maps] = {}
+        self._last: tuple[UUID, str, _Maps] | None = None
+        """Those of the last record: looking them up again costs more than all else here."""
         self._waiting: dict[Partition, list[Record]] = {}
 
     @property
@@ -118,6 +127,9 @@ class MovedSlots:
         """Those that may be handled now, in order. The others are kept."""
         ready = []
         for record in records:
+            if not self._waiting and self._goes_plainly(record):
+                ready.append(record)
+                continue
             partition = _partition_of(record)
             if (waiting := self._waiting.get(partition)) is not None:
                 waiting.append(record)
@@ -138,6 +150,20 @@ class MovedSlots:
         """They are somebody else's now. Whoever has them next reads again what waited."""
         for partition in partitions:
             self._waiting.pop(partition, None)
+
+    def _goes_plainly(self, record: Record) -> bool:
+        """What is true of nearly every record, found out fast."""
+        if isinstance(record, Unreadable):
+            return True
+        event, partition, _ = record
+        topic, key, _, _, _, _, (journal, number, _) = event
+        last = self._last
+        if last is None or last[0] is not journal or last[1] != topic:
+            maps = self._maps.get((journal, topic))
+            if maps is None:
+                return False
+            last = self._last = (journal, topic, maps)
+        return last[2].puts(key, partition, number) and not last[2].closed(partition, number)
 
     def _may_go(self, partition: Partition, record: Record) -> bool:
         if isinstance(record, Unreadable):
