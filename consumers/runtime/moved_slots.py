@@ -185,7 +185,7 @@ class MovedSlots:
             self._maps.setdefault((published.journal, published.slot_map.topic), _Maps()).add(published.slot_map)
         maps = self._maps.setdefault(origin, _Maps())
         if not maps.puts(record.event.key, partition.number, number):
-            _log.warning("placed_by_no_known_slot_map", topic=partition.topic, partition=partition.number)
+            _log.info("placed_by_no_known_slot_map", topic=partition.topic, partition=partition.number)
             maps.foreign = True
 
     def _closed(self, partition: Partition, record: Record) -> Sequence[_Gate]:
