@@ -170,8 +170,10 @@ class OutboxLease(Protocol):
         """Rises with every slot map that is put into force."""
         ...
 
-    async def slot_maps(self) -> Mapping[str, SlotMap]:
-        """Where events go, by topic: right for every row that is numbered when this is asked and not deleted."""
+    async def slot_maps(self) -> Sequence[SlotMap]:
+        """Every map that there ever was, by topic and epoch. The last of each topic is right for every row that is
+        numbered when this is asked and not deleted.
+        """
         ...
 
     async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:

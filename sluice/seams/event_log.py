@@ -1,6 +1,6 @@
 """The seam to the event log: Kafka, or the outbox itself where everything runs in one process."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -52,9 +52,9 @@ class LoggedEvent(NamedTuple):
 class EventPublisher(Protocol):
     """Only a relay that holds the outbox's lease publishes."""
 
-    async def place_by(self, maps: Mapping[str, SlotMap], journal: UUID) -> None:
-        """Places what is published from now on by these maps, by topic; `journal` is whose they are. Everybody can read
-        them on the log before the first event is placed by them. Raises LogUnreachable.
+    async def place_by(self, maps: Sequence[SlotMap], journal: UUID) -> None:
+        """Places what is published from now on by the last of these maps of each topic; `journal` is whose they are.
+        Everybody can read all of them on the log before the first event is placed by them. Raises LogUnreachable.
         """
         ...
 
