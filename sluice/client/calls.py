@@ -88,7 +88,7 @@ class Calls:
             call = self._watch_order(request, timeout=left)
             try:
                 while (response := await _next(call)) is not grpc.aio.EOF:
-                    attempts = 0
+                    attempts = 1
                     after_version = response.order.version
                     yield response.order
             except CallEnded as ended:
