@@ -1,5 +1,5 @@
-"""`sluice bench`: there where this is a source tree. The benches are no part of what is installed, and above the commands
-in the order of imports, so they are looked for when the command line is put together.
+"""`sluice bench`, where this is a source tree. The benches are no part of what is installed, and above the commands in
+the order of imports, so they are looked for when the command line is put together.
 """
 
 import importlib

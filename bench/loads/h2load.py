@@ -27,7 +27,7 @@ def drive(
     run = subprocess.run(
         [
             *(program, "--clients", str(CLIENTS), "--max-concurrent-streams", str(max(1, in_flight // CLIENTS))),
-            *("--duration", f"{seconds:g}", "--data", framed),
+            *("--duration", str(max(1, round(seconds))), "--data", framed),
             *("-H", "content-type: application/grpc", "-H", "te: trailers"),
             f"http://{endpoint}/sluice.orders.v1.OrderService/PlaceOrder",
         ],

@@ -10,8 +10,8 @@ from uuid import UUID
 import pytest
 
 from bench.peers.known import PEERS
-from bench.peers.serving import open_known
 from bench.peers.servers import redis_with_synced_log, redis_without_log, tigerbeetle
+from bench.peers.serving import open_known
 from bench.settings import find
 from commands.order_ids import new_order_id
 from tests.servers import server_directory
