@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from typing import NamedTuple
 
 from bench.figures import Spread, ratios, spread
+from bench.plan import BELOW_PEAK, BEYOND_PEAK
 from bench.report import wording
 from bench.report.selecting import (
     Document,
@@ -217,21 +218,21 @@ def _drain(document: Document) -> list[Goal]:
 
 
 def _open_loop(document: Document) -> list[Goal]:
-    below = select(document, "at_rate", "embedded", share_of_peak=0.7)
-    beyond = select(document, "at_rate", "embedded", share_of_peak=2.0)
+    below = select(document, "at_rate", "embedded", share_of_peak=BELOW_PEAK)
+    beyond = select(document, "at_rate", "embedded", share_of_peak=BEYOND_PEAK)
     p99 = wording.known(run["latency_ms"]["p99"] for run in below)
     goodput = [run["orders_per_s"] / run["peak"] for run in beyond]
     return [
         at_most(
             "P8",
-            f"open loop at 0.7 of the peak, embedded, unary: p99 at most {P99_BELOW_PEAK_MS:g} ms",
+            f"open loop at {BELOW_PEAK:g} of the peak, embedded, unary: p99 at most {P99_BELOW_PEAK_MS:g} ms",
             p99,
             P99_BELOW_PEAK_MS,
             wording.milliseconds,
         ),
         at_least(
             "P8",
-            f"offered twice the peak: goodput at least {GOODPUT_BEYOND_PEAK:g} of it",
+            f"offered {BEYOND_PEAK:g} times the peak: goodput at least {GOODPUT_BEYOND_PEAK:g} of it",
             goodput,
             GOODPUT_BEYOND_PEAK,
         ),

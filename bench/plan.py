@@ -9,6 +9,11 @@ REFERENCE_IN_FLIGHT = 128
 """Concurrency at which peers, the unary profile and the CPU table are taken."""
 
 
+BELOW_PEAK = 0.7
+BEYOND_PEAK = 2.0
+"""Rates in open loop for which something is promised, as shares of the closed loop's."""
+
+
 @dataclass(frozen=True)
 class Plan:
     """`warm_s` and `seconds` for single calls; `warm_messages` and `messages` of ORDERS_A_MESSAGE for streams."""

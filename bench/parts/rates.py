@@ -5,22 +5,21 @@ from typing import Any
 
 from bench.latencies import Latencies
 from bench.orders import HOT_SKUS
+from bench.plan import BELOW_PEAK, BEYOND_PEAK
 from bench.settling import wait_until_quiet
 from bench.stage import Stage, unary_load
 from bench.systems import System
-
-BELOW_PEAK = 0.7
-BEYOND_PEAK = 2.0
 
 RATE_OF_ONE_GENERATOR = 3_000
 """Orders a second that one load process can send in time; for more, more of them."""
 
 
 def run(stage: Stage, repetition: int) -> None:
-    """What is promised of the embedded gateway; the cluster beside it."""
-    for system in (stage.embedded, stage.cluster):
+    """What is promised of the embedded gateway each time; once a curve of it, and of the cluster."""
+    first = repetition == 0
+    curve = stage.plan.rate_shares if first else ()
+    for system in (stage.embedded, stage.cluster) if first else (stage.embedded,):
         peak = _peak(stage, system, repetition)
-        curve = stage.plan.rate_shares if repetition == 0 else ()
         for share in sorted({BELOW_PEAK, BEYOND_PEAK, *curve}):
             at_rate(stage, system, share * peak, share_of_peak=share, peak=peak, repetition=repetition)
 
