@@ -30,19 +30,18 @@ _WHY = (
         " itself."
     ),
     (
-        "Latencies count from the moment of the burst, for accepted and sold-out alike. The published ones count from"
-        " each request's own sending, as far as that is known; theirs leave out whoever waited to be sent."
+        "Latencies count from the moment of the burst, for accepted and sold-out alike. How the published ones were"
+        " counted, on which machine and by which load generator, is not known: compare shapes, not milliseconds."
     ),
     (
-        'The published Kafka runs answer when the request is in the log: that is no yes yet. The row "one consumer'
-        ' decides"'
-        " answers the same question as the others."
+        "Servers with Kafka in front usually answer when the request is in the log. That is no yes yet, and so they are"
+        " early. The row in which one consumer decides answers the same question as the others."
     ),
     (
         "More partitions do not help one hot SKU: one broker has more, smaller batches to write and acknowledge, and"
         " nothing is decided in parallel that was not before."
     ),
-    "Redis is fast because it keeps nothing: its row with a synced log is the one to hold against a database.",
+    "Redis without a log keeps nothing: hold its row with a synced log against those of databases.",
 )
 
 
