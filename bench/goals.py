@@ -7,6 +7,7 @@ from bench.figures import Spread, ratios, spread
 from bench.plan import BELOW_PEAK, BEYOND_PEAK
 from bench.report import wording
 from bench.report.selecting import (
+    SERVING,
     Document,
     Run,
     fastest_journal,
@@ -165,7 +166,7 @@ def _cpu(document: Document) -> list[Goal]:
     at = reference_in_flight(document)
     stream = own_cpu_us(select(document, "stream", "cluster", load="hot"))
     unary = own_cpu_us(select(document, "unary", "cluster", load="hot", in_flight=at))
-    client = own_cpu_us(select(document, "client", "cluster"))
+    client = own_cpu_us(select(document, "client", "cluster"), (*SERVING, "load generator"))
     return [
         at_most(
             "P5", f"CPU of gateway and stock servers, {what}: at most {bound:g} µs an order", values, bound, _micros

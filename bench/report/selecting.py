@@ -95,16 +95,17 @@ def cpu_us_per_order(runs: Sequence[Run]) -> dict[str, float]:
     return {role: spread(values).middle for role, values in found.items()}
 
 
-def own_cpu_us(runs: Sequence[Run]) -> list[float]:
-    """µs of CPU of gateway and stock servers for each accepted order, by repetition."""
+SERVING = ("gateway", "stockd", "embedded gateway")
+"""Roles whose CPU an order costs us; relay and servers of others have rows of their own."""
+
+
+def own_cpu_us(runs: Sequence[Run], roles: Sequence[str] = SERVING) -> list[float]:
+    """µs of CPU of these for each accepted order, by repetition."""
     return [
-        1e6 * sum(seconds for name, seconds in run["cpu_s"].items() if role_of(name) in _OWN) / run["accepted"]
+        1e6 * sum(seconds for name, seconds in run["cpu_s"].items() if role_of(name) in roles) / run["accepted"]
         for run in runs
         if run["accepted"]
     ]
-
-
-_OWN = ("gateway", "stockd", "embedded gateway")
 
 
 def split_by_part(samples: Mapping[str, int], runs: Sequence[Run], processes: Sequence[str]) -> dict[str, float]:
