@@ -160,6 +160,8 @@ def as_json_line(entry: LoggedEvent) -> str:
         },
         "data": MessageToDict(message, preserving_proto_field_name=True),
     }
+    if event.trace is not None:
+        shown["traceparent"] = event.trace.traceparent
     return json.dumps(shown, ensure_ascii=False)
 
 

@@ -21,12 +21,16 @@ def place(
     customer: Annotated[str, typer.Option(help="who buys")] = "cli",
     order_id: Annotated[str, typer.Option(help="UUID of the order; give the same one to repeat safely")] = "",
     hold_s: Annotated[float, typer.Option("--hold", help="seconds to hold the units until `confirm`; 0: sell")] = 0,
+    priority: Annotated[int, typer.Option(min=0, help="the higher, the later cancelled if oversold; up to 1000")] = 0,
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     as_json: AsJson = False,
 ) -> None:
     """Places one order."""
     request = orders_pb2.PlaceOrderRequest(
-        order_id=order_id or new_order_id(), customer_id=customer, lines=[_line(text) for text in lines]
+        order_id=order_id or new_order_id(),
+        customer_id=customer,
+        lines=[_line(text) for text in lines],
+        priority=priority,
     )
     if hold_s:
         request.hold.FromTimedelta(timedelta(seconds=hold_s))

@@ -30,6 +30,7 @@ from sluice.errors import JournalUnreachable, Overloaded
 from sluice.model import MAX_ORDERS_PER_BATCH, NewOrder
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
+from sluice.trace_context import TraceContext, trace_context
 
 SERVICE_NAME = "sluice.orders.v1.OrderService"
 
@@ -75,7 +76,7 @@ class OrderService:
 
     async def place_order(self, request: orders_pb2.PlaceOrderRequest, context: Any) -> orders_pb2.PlaceOrderResponse:
         started = time.monotonic()
-        order = parse_order(request)
+        order = parse_order(request, trace_context(context.invocation_metadata()))
         if not isinstance(order, NewOrder):
             self._metrics.refused(Reason.INVALID_ORDER, 1)
             raise invalid(order, Reason.INVALID_ORDER.value)
@@ -147,14 +148,12 @@ class OrderService:
     async def cancel_order(
         self, request: orders_pb2.CancelOrderRequest, context: Any
     ) -> orders_pb2.CancelOrderResponse:
-        del context
-        return orders_pb2.CancelOrderResponse(order=await _changed(self._cancelling, request.order_id))
+        return orders_pb2.CancelOrderResponse(order=await _changed(self._cancelling, request.order_id, context))
 
     async def confirm_order(
         self, request: orders_pb2.ConfirmOrderRequest, context: Any
     ) -> orders_pb2.ConfirmOrderResponse:
-        del context
-        return orders_pb2.ConfirmOrderResponse(order=await _changed(self._confirming, request.order_id))
+        return orders_pb2.ConfirmOrderResponse(order=await _changed(self._confirming, request.order_id, context))
 
     async def watch_order(
         self, request: orders_pb2.WatchOrderRequest, context: Any
@@ -185,11 +184,12 @@ class OrderService:
         tasks: asyncio.TaskGroup,
     ) -> None:
         deciding: set[asyncio.Task[None]] = set()
+        trace = trace_context(context.invocation_metadata())
         try:
             async for request in requests:
                 await places.acquire()
                 deadline = time.monotonic() + (context.time_remaining() or NO_DEADLINE_S)
-                task = tasks.create_task(self._decide_batch(request, deadline, answers))
+                task = tasks.create_task(self._decide_batch(request, trace, deadline, answers))
                 deciding.add(task)
                 task.add_done_callback(deciding.discard)
         except asyncio.CancelledError:
@@ -202,12 +202,13 @@ class OrderService:
     async def _decide_batch(
         self,
         request: orders_pb2.PlaceOrdersRequest,
+        trace: TraceContext | None,
         deadline: float,
         answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]",
     ) -> None:
         started = time.monotonic()
         batch_id = request.batch_id
-        orders, results = _parse_batch(request)
+        orders, results = _parse_batch(request, trace)
         if results:
             self._metrics.refused(Reason.INVALID_ORDER, len(results))
         groups: list[Group] = []
@@ -227,11 +228,11 @@ class OrderService:
         self._metrics.place_seconds.observe(time.monotonic() - started)
 
 
-async def _changed(changing: Changing, given_id: str) -> orders_pb2.Order:
+async def _changed(changing: Changing, given_id: str, context: Any) -> orders_pb2.Order:
     order_id, violations = parse_uuid(given_id, "order_id")
     if violations:
         raise invalid(violations)
-    match await changing.change(order_id):
+    match await changing.change(order_id, trace_context(context.invocation_metadata())):
         case Refused() as refused:
             raise refusal_failure(refused)
         case NotAllowed(order):
@@ -245,7 +246,7 @@ async def _decided(group: Group) -> tuple[Group, list[Outcome]]:
 
 
 def _parse_batch(
-    request: orders_pb2.PlaceOrdersRequest,
+    request: orders_pb2.PlaceOrdersRequest, trace: TraceContext | None
 ) -> tuple[list[NewOrder], list[orders_pb2.OrderResult]]:
     """The good orders, and a result for each bad one; all are bad if there are too many."""
     orders: list[NewOrder] = []
@@ -254,7 +255,7 @@ def _parse_batch(
         too_many = Refused(Reason.INVALID_ORDER, f"orders: a batch has at most {MAX_ORDERS_PER_BATCH} orders")
         return [], [refusal_result(message.order_id, too_many) for message in request.orders]
     for index, message in enumerate(request.orders):
-        order = parse_order(message)
+        order = parse_order(message, trace)
         if isinstance(order, NewOrder):
             orders.append(order)
         else:
