@@ -26,6 +26,7 @@ class Part(StrEnum):
     PEERS = "peers"
     STREAMS = "streams"
     TIGERBEETLE = "tigerbeetle"
+    CLIENTS = "clients"
     SCALE = "scale"
     GENERATORS = "generators"
     PROFILES = "profiles"

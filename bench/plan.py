@@ -39,6 +39,7 @@ class Plan:
     tigerbeetle_clients: tuple[int, ...]
     tigerbeetle_batches: tuple[int, ...]
     tigerbeetle_transfers: int
+    client_orders: int
     rate_shares: tuple[float, ...]
     """Of the closed loop's rate, offered in open loop for the curve of latency over rate."""
     rate_warm_s: float
@@ -70,6 +71,7 @@ FULL = Plan(
     tigerbeetle_clients=(1, 2, 4),
     tigerbeetle_batches=(500, 2_000, 8_189),
     tigerbeetle_transfers=64_000,
+    client_orders=60_000,
     rate_shares=(0.3, 0.5, 0.7, 0.9, 1.2),
     rate_warm_s=1.0,
     rate_seconds=4.0,
@@ -95,6 +97,7 @@ SMOKE = Plan(
     tigerbeetle_clients=(1, 2),
     tigerbeetle_batches=(500,),
     tigerbeetle_transfers=2_000,
+    client_orders=4_000,
     rate_shares=(0.5,),
     rate_warm_s=0.2,
     rate_seconds=0.3,

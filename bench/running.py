@@ -13,7 +13,20 @@ from bench import systems
 from bench.loads.tally import ACCEPTED
 from bench.machine import describe_machine, describe_servers
 from bench.orders import COUNTER_SKUS, EXACT_SKUS, HOT_SKUS, MANY_SKUS
-from bench.parts import bursts, calls, draining, generators, peers, profiles, rates, scale, soak, streams, tigerbeetle
+from bench.parts import (
+    bursts,
+    calls,
+    clients,
+    draining,
+    generators,
+    peers,
+    profiles,
+    rates,
+    scale,
+    soak,
+    streams,
+    tigerbeetle,
+)
 from bench.peers.known import PEERS
 from bench.plan import Plan
 from bench.settings import PROGRAMS, find
@@ -40,6 +53,7 @@ REPEATED: Mapping[str, Callable[[Stage, int], None]] = {
     "tigerbeetle": tigerbeetle.run,
 }
 LAST: Mapping[str, Callable[[Stage], None]] = {
+    "clients": clients.run,
     "scale": scale.run,
     "generators": generators.run,
     "profiles": profiles.run,

@@ -2,7 +2,7 @@
 
 from bench.report.blocks import Block, Heading, Text
 from bench.report.markdown import written
-from bench.report.sections import bursts, cost, goals, machine, memory, orders, peers, rates, scale
+from bench.report.sections import bursts, clients, cost, goals, machine, memory, orders, peers, rates, scale
 from bench.report.selecting import Document
 
 TITLE = "Performance"
@@ -13,7 +13,7 @@ QUIET_LOAD = 0.5
 PICTURES = "performance"
 """The folder beside the page that holds its pictures and the HTML page."""
 
-_SECTIONS = (goals, orders, peers, bursts, rates, scale, cost, memory, machine)
+_SECTIONS = (goals, orders, clients, peers, bursts, rates, scale, cost, memory, machine)
 
 
 def blocks(document: Document) -> list[Block]:

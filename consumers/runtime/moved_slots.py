@@ -156,7 +156,7 @@ class MovedSlots:
         if isinstance(record, Unreadable):
             return True
         event, partition, _ = record
-        topic, key, _, _, _, _, (journal, number, _) = event
+        topic, key, _, _, _, _, (journal, number, _), _ = event
         last = self._last
         if last is None or last[0] is not journal or last[1] != topic:
             maps = self._maps.get((journal, topic))

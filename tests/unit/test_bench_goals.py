@@ -49,7 +49,7 @@ def verdicts(document: dict[str, Any], key: str) -> list[bool | None]:
 
 def test_what_was_not_measured_neither_holds_nor_fails() -> None:
     goals = judge(a_document())
-    assert {goal.key for goal in goals} == {"P1", "P1b", "P2", "P3", "P4", "P5", "P6", "P7", "P8"}
+    assert {goal.key for goal in goals} == {"", "P1", "P1b", "P2", "P3", "P4", "P5", "P6", "P7", "P8"}
     assert all(goal.holds is None and goal.measured == NOT_MEASURED for goal in goals)
 
 
