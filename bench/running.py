@@ -3,7 +3,7 @@
 import time
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import asdict
 from functools import partial
 from pathlib import Path
@@ -29,10 +29,11 @@ from bench.parts import (
 )
 from bench.peers.known import PEERS
 from bench.plan import Plan
-from bench.settings import PROGRAMS, find
+from bench.settings import PROGRAMS, Program, find
 from bench.stage import Say, Stage
 from bench.stocking import create_skus, make_bench_database
 from bench.systems import System
+from deploy.local import packages
 from gateway.outcomes import Reason
 
 FORMAT = 3
@@ -120,8 +121,15 @@ def _staged(plan: Plan, directory: Path, document: dict[str, Any], say: Say) -> 
             create_skus(system.endpoint, HOT_SKUS + MANY_SKUS[: plan.skus_at_most])
             create_skus(system.endpoint, EXACT_SKUS, "EXACT")
             create_skus(system.endpoint, COUNTER_SKUS, "COUNTER")
-        programs = {name: find(name) for name in PROGRAMS}
-        yield Stage(plan, directory, say, document, noop, embedded, cluster, ends, targets, programs)
+        yield Stage(plan, directory, say, document, noop, embedded, cluster, ends, targets, _programs(say))
+
+
+def _programs(say: Say) -> dict[str, Program]:
+    """Redis is brought like the other servers, where that can be done: a goal is stated against it."""
+    if find("redis").path is None:
+        with suppress(packages.MissingError):
+            packages.require_redis(say)
+    return {name: find(name) for name in PROGRAMS}
 
 
 def unexpected(document: Mapping[str, Any]) -> list[str]:
