@@ -35,9 +35,6 @@ from tests.growing.sale import Sale
 from tests.growing.scene import FIRST_PARTITIONS, TOPICS, Scene, until
 
 GROWTHS = (16, 32)
-SALE_S = 60.0
-"""At least. It goes on until the growth is over."""
-
 COME_OR_GO_S = 3.0
 """Between one member's coming and another's leaving."""
 
@@ -73,14 +70,19 @@ class Result(NamedTuple):
     states: int
 
 
-async def turmoil(scene: Scene, orders: int, say: Tell) -> Result:
-    """At least so many orders."""
+async def turmoil(scene: Scene, orders: int, orders_per_s: float, say: Tell) -> Result:
+    """At least so many orders: the sale goes on until the growth is over."""
     began = time.monotonic()
     journal = await PostgresJournal.open(scene.journal_url, connections=2, timeout_s=30)
     slot_maps = PostgresSlotMaps(scene.journal_url, timeout_s=30)
     try:
         return await _Turmoil(
-            scene, journal, slot_maps, orders, lambda text: say(f"{time.monotonic() - began:7.1f} s  {text}")
+            scene,
+            journal,
+            slot_maps,
+            orders,
+            orders_per_s,
+            lambda text: say(f"{time.monotonic() - began:7.1f} s  {text}"),
         ).go()
     finally:
         await slot_maps.close()
@@ -89,13 +91,19 @@ async def turmoil(scene: Scene, orders: int, say: Tell) -> Result:
 
 class _Turmoil:
     def __init__(
-        self, scene: Scene, journal: PostgresJournal, slot_maps: PostgresSlotMaps, orders: int, tell: Tell
+        self,
+        scene: Scene,
+        journal: PostgresJournal,
+        slot_maps: PostgresSlotMaps,
+        orders: int,
+        orders_per_s: float,
+        tell: Tell,
     ) -> None:
         self._scene = scene
         self._slot_maps = slot_maps
         self._orders = orders
         self._tell = tell
-        self._sale = Sale(journal, orders / SALE_S)
+        self._sale = Sale(journal, orders_per_s)
         self._growth_s: dict[str, float] = {}
         self._takeover_s: list[float] = []
 
