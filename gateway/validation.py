@@ -15,7 +15,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 CACHED_LINES = 16_384
 """(SKU, quantity) repeats in a sale; checking it anew costs more than finding it. About 4 MB."""
 
-_DIRECT_MODES = (orders_pb2.MODE_UNSPECIFIED, orders_pb2.MODE_DIRECT)
+_MODES = (orders_pb2.MODE_UNSPECIFIED, orders_pb2.MODE_DIRECT, orders_pb2.MODE_QUEUED)
 
 
 class Violation(NamedTuple):
@@ -31,7 +31,7 @@ def parse_order(message: orders_pb2.PlaceOrderRequest) -> NewOrder | list[Violat
     customer_id = message.customer_id
     lines = message.lines
     good_lines = _one_line(lines[0].sku, lines[0].quantity) if len(lines) == 1 else _sorted_lines(lines)
-    if good_lines and _UUID.fullmatch(order_id) and is_name(customer_id) and message.mode in _DIRECT_MODES:
+    if good_lines and _UUID.fullmatch(order_id) and is_name(customer_id) and message.mode in _MODES:
         if not message.HasField("hold"):
             return NewOrder(order_id.lower(), customer_id, good_lines)
         if (hold := _hold(message.hold)) is not None:
@@ -95,6 +95,6 @@ def _violations(message: orders_pb2.PlaceOrderRequest, lines: list[Line]) -> lis
             found.append(Violation(f"lines[{index}].sku", f"is the same as lines[{first}].sku: give one line per SKU"))
     if message.HasField("hold") and _hold(message.hold) is None:
         found.append(Violation("hold", f"must be {MIN_HOLD.seconds} s to {MAX_HOLD.days} days"))
-    if message.mode not in _DIRECT_MODES:
-        found.append(Violation("mode", "only MODE_DIRECT is available in this version"))
+    if message.mode not in _MODES:
+        found.append(Violation("mode", "must be MODE_DIRECT or MODE_QUEUED"))
     return found
