@@ -61,7 +61,7 @@ def _bad_fields(request: PlaceOrderRequest) -> set[str]:
         nanoseconds = request.hold.seconds * 10**9 + request.hold.nanos
         if not (0 <= request.hold.nanos < 10**9 and 10**9 <= nanoseconds < 30 * 86_400 * 10**9 + 1_000):
             bad.add("hold")
-    if request.mode not in (0, MODE_DIRECT):
+    if request.mode not in (0, MODE_DIRECT, MODE_QUEUED):
         bad.add("mode")
     return bad
 
