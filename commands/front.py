@@ -20,7 +20,7 @@ from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
 from gateway.order_service import OrderService, find_queued
 from gateway.placing import Placing
-from gateway.queueing import Queueing
+from gateway.queueing import NO_QUEUE, Queueing
 from gateway.stock_reading import StockReading
 from gateway.stock_service import StockService
 from gateway.stock_watching import StockWatching
@@ -59,7 +59,7 @@ async def serve_front(
     keepers: Mapping[str, StockKeeper],
     journal: Journal,
     store: StockStore,
-    requests: RequestLog,
+    requests: RequestLog | None,
     registry: CollectorRegistry,
     reserve_limit_s: float,
     journal_connections: int,
@@ -73,7 +73,7 @@ async def serve_front(
 ) -> None:
     """Serves until `stop`, then drains: nothing new is taken in, what is in flight is answered.
 
-    `background` runs as long; if one of it fails, so does this.
+    `background` runs as long; if one of it fails, so does this. Without `requests` there is no queue mode.
     """
     server = rpc_server.new_server()
     links = Keepers(keepers)
@@ -84,7 +84,8 @@ async def serve_front(
 
     journal_reach = Reachability("journal", journal.ping)
     store_reach = Reachability("stock store", store.ping)
-    queue_reach = Reachability("queue", requests.ping)
+    queue_reach = Reachability("queue", (requests or NO_QUEUE).ping)
+    queue_reach.away = requests is None
     keepers_reach = Reachability("stock servers", probe_keepers)
     order_needs = (journal_reach, keepers_reach, store_reach)
     health = Health(
@@ -108,7 +109,7 @@ async def serve_front(
         metrics=gateway_metrics,
     )
     queueing = Queueing(
-        requests,
+        requests or NO_QUEUE,
         queue_reach,
         journal,
         journal_reach,
@@ -147,7 +148,8 @@ async def serve_front(
     metrics.gauge(registry, "sluice_gateway_orders_in_flight", "orders being decided", lambda: placing.orders_in_flight)
     metrics.gauge(registry, "sluice_gateway_watches", "watches of orders that are open", lambda: watching.open_watches)
     # A gateway without its queue is healthy: only orders that are to be queued need it.
-    _show_reach(registry, (*order_needs, queue_reach))
+    reaches = order_needs if requests is None else (*order_needs, queue_reach)
+    _show_reach(registry, reaches)
     _show_keepers(registry, links)
     server.add_generic_rpc_handlers((orders.handler(), stock.handler()))
     reflection.enable(server, REFLECTED_SERVICES)
@@ -155,7 +157,7 @@ async def serve_front(
     port = await rpc_server.start(server, listen)
     _log.info("serving", listen=f"{split_host_port(listen)[0]}:{port}")
     try:
-        watches = [reach.watch() for reach in (*order_needs, queue_reach)]
+        watches = [reach.watch() for reach in reaches]
         await until_stopped(
             stop,
             health.publish(),

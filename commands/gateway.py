@@ -5,7 +5,6 @@ import asyncio
 from commands import process
 from commands.front import serve_front
 from commands.stock_servers import rpc_keepers
-from gateway.queueing import NoQueue
 from journal.postgres import PostgresJournal
 from sluice.seams.request_log import RequestLog
 from sluice.settings import GatewaySettings
@@ -54,14 +53,15 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 stop=stop,
             )
     finally:
-        await requests.close()
+        if requests is not None:
+            await requests.close()
         await store.close()
         await journal.close()
 
 
-def _open_queue(kafka: str) -> RequestLog:
+def _open_queue(kafka: str) -> RequestLog | None:
     if not kafka:
-        return NoQueue()
+        return None
     # Its client takes memory and threads, which a gateway without a queue does not need.
     from gateway.kafka_requests import KafkaRequests  # noqa: PLC0415
 

@@ -192,7 +192,7 @@ def _answer(asked: _Asked, outcomes: list[QueueOutcome]) -> None:
         asked.outcomes.set_result(outcomes)
 
 
-class NoQueue:
+class _NoQueue:
     """The queue of a gateway that was told of none; see RequestLog."""
 
     async def append(self, requests: Sequence[OrderRequest]) -> Sequence[QueuePosition]:
@@ -208,3 +208,6 @@ class NoQueue:
 
     async def close(self) -> None:
         """There is nothing to close."""
+
+
+NO_QUEUE: RequestLog = _NoQueue()

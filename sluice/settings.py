@@ -116,7 +116,8 @@ class GatewaySettings(JournalSettings, StockStoreSettings):
     )
     kafka: str = Field(
         "",
-        description="bootstrap servers of the queue, host:port, comma separated; empty: MODE_QUEUED gets UNAVAILABLE",
+        description="bootstrap servers, host:port, comma separated, for orders that are to be queued; empty: MODE_QUEUED gets "
+        "UNAVAILABLE",
     )
     reserve_limit_s: float = Field(
         1.6,

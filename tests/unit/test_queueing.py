@@ -9,7 +9,7 @@ from prometheus_client import CollectorRegistry
 
 from gateway.metrics import GatewayMetrics
 from gateway.outcomes import Accepted, Queued, Reason, Refused
-from gateway.queueing import APPEND_LIMIT_S, REMEMBERED_ORDERS, NoQueue, Queueing
+from gateway.queueing import APPEND_LIMIT_S, NO_QUEUE, REMEMBERED_ORDERS, Queueing
 from sluice.errors import LogUnreachable
 from sluice.model import Line, NewOrder, OrderState, QueuePosition
 from sluice.order_requests import OrderRequest
@@ -185,7 +185,7 @@ async def test_what_is_remembered_is_bounded() -> None:
 
 @in_virtual_time
 async def test_a_gateway_without_a_queue_says_so() -> None:
-    queueing = Gateway(NoQueue()).queueing
+    queueing = Gateway(NO_QUEUE).queueing
     (answer,) = await queueing.queue([wants(1)])
     assert isinstance(answer, Refused)
     assert answer.reason is Reason.QUEUE_UNREACHABLE
