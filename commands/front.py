@@ -139,14 +139,12 @@ async def serve_front(
         stock_reading.read, max_watches=max_stock_watches, look_seconds=gateway_metrics.stock_look_seconds
     )
     stock = StockService(store, journal, stock_reading, stock_watching)
-    metrics.gauge(
-        registry,
-        "sluice_gateway_stock_watches",
-        "watches of stock that are open",
-        lambda: stock_watching.open_watches,
-    )
-    metrics.gauge(registry, "sluice_gateway_orders_in_flight", "orders being decided", lambda: placing.orders_in_flight)
-    metrics.gauge(registry, "sluice_gateway_watches", "watches of orders that are open", lambda: watching.open_watches)
+    for name, text, value in (
+        ("stock_watches", "watches of stock that are open", lambda: stock_watching.open_watches),
+        ("orders_in_flight", "orders being decided", lambda: placing.orders_in_flight),
+        ("watches", "watches of orders that are open", lambda: watching.open_watches),
+    ):
+        metrics.gauge(registry, f"sluice_gateway_{name}", text, value)
     # A gateway without its queue is healthy: only orders that are to be queued need it.
     reaches = order_needs if requests is None else (*order_needs, queue_reach)
     _show_reach(registry, reaches)

@@ -116,7 +116,7 @@ class GatewaySettings(JournalSettings, StockStoreSettings):
     )
     kafka: str = Field(
         "",
-        description="bootstrap servers, host:port, comma separated, for orders that are to be queued; empty: MODE_QUEUED gets "
+        description="bootstrap servers, host:port, comma separated, for orders that are to be queued; empty: they get "
         "UNAVAILABLE",
     )
     reserve_limit_s: float = Field(
