@@ -17,7 +17,7 @@ CARTS = st.dictionaries(st.sampled_from(SKUS), st.integers(1, 3), min_size=1)
 HAPPENINGS = st.lists(
     st.tuples(
         st.floats(0, 3),
-        st.sampled_from(["direct", "cancel", "restock", "hide", "show", "away", "back", "lose"]),
+        st.sampled_from(["direct", "cancel", "restock", "hide", "hide some", "show", "away", "back", "lose"]),
         st.sampled_from(SKUS),
     ),
     max_size=12,
@@ -60,6 +60,8 @@ async def happen(shop: Shop, happenings: Sequence[tuple[float, str, str]]) -> No
                 shop.restock(sku, 2)
             case "hide":
                 shop.hidden[sku] = shop.units[sku]
+            case "hide some":
+                shop.hidden[sku] = max(0, shop.units[sku] - 1)
             case "show":
                 shop.hidden.clear()
             case "away" | "back":
