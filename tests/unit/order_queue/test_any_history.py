@@ -25,10 +25,18 @@ HAPPENINGS = st.lists(
 
 
 @settings(deadline=None, max_examples=300)
-@given(st.lists(CARTS, min_size=1, max_size=14), st.integers(0, 8), st.integers(0, 8), HAPPENINGS, st.integers(1, 14))
+@given(
+    st.lists(CARTS, min_size=1, max_size=14),
+    st.integers(0, 8),
+    st.integers(0, 8),
+    st.integers(0, 8),
+    HAPPENINGS,
+    st.integers(1, 14),
+)
 @in_virtual_time
-async def test_first_come_first_served(carts, a, b, happenings, batch) -> None:
+async def test_first_come_first_served(carts, a, b, hidden, happenings, batch) -> None:
     shop = Shop(a=a, b=b)
+    shop.hidden["a"] = min(a, hidden)
     orders = [wants(number, **cart) for number, cart in enumerate(carts, 1)]
     around = asyncio.ensure_future(happen(shop, happenings))
     for at in range(0, len(orders), batch):
