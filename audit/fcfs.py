@@ -161,12 +161,12 @@ class FcfsReport(NamedTuple):
     undecided: int
 
 
-async def audit_fcfs(requests: EventLog, log: EventLog, journal: Journal, store: StockStore) -> FcfsReport:
+async def audit_fcfs(log: EventLog, journal: Journal, store: StockStore) -> FcfsReport:
     """Reads the queue, then what became of its orders. The system may be running; what it is just deciding is not
     judged. Raises LogUnreachable, JournalUnreachable, StoreUnreachable, and what a log raises for a record that it
     cannot read.
     """
-    queues = await _queues(requests)
+    queues = await _queues(log)
     events = _Events()
     for topic in (TOPIC_ORDER_CANCELLED, TOPIC_ORDER_REJECTED, TOPIC_ORDER_CREATED):
         async for logged in log.read(topic, follow=False):
@@ -184,11 +184,11 @@ async def audit_fcfs(requests: EventLog, log: EventLog, journal: Journal, store:
     return FcfsReport(findings, len(queues), total, len(known) - rejected, rejected, total - len(known))
 
 
-async def _queues(requests: EventLog) -> list[list[str]]:
+async def _queues(log: EventLog) -> list[list[str]]:
     """Order ids by key, as they came; of an id that came more than once the first counts."""
     queues: dict[tuple[int, str], list[str]] = {}
     seen: set[str] = set()
-    async for event, partition, _ in requests.read(TOPIC_ORDER_REQUESTED, follow=False):
+    async for event, partition, _ in log.read(TOPIC_ORDER_REQUESTED, follow=False):
         order_id = event.event_id.partition("/")[0]
         if order_id not in seen:
             seen.add(order_id)

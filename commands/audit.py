@@ -56,12 +56,11 @@ CANNOT_LOOK = (
 
 
 class Parts(NamedTuple):
-    """What an audit looks at. `requests` is where `order-requested` is read."""
+    """What an audit looks at."""
 
     journal: Journal
     store: StockStore
     log: EventLog
-    requests: EventLog
 
 
 def audit(
@@ -125,7 +124,7 @@ async def _run(parts: AbstractAsyncContextManager[Parts], *, at_rest: bool) -> A
 
 async def _run_fcfs(parts: AbstractAsyncContextManager[Parts]) -> FcfsReport:
     async with parts as opened:
-        return await audit_fcfs(opened.requests, opened.log, opened.journal, opened.store)
+        return await audit_fcfs(opened.log, opened.journal, opened.store)
 
 
 def _finish_fcfs(report: FcfsReport, *, as_json: bool) -> None:
@@ -169,8 +168,8 @@ async def embedded_parts(data_dir: Path) -> AsyncIterator[Parts]:
     file = await SqliteFile.open_read_only(data_dir / DATABASE_FILE)
     try:
         journal = await SqliteJournal.open(file)
-        requests = EmbeddedLog(SqliteRequests(file, journal.journal_id))
-        yield Parts(journal, await SqliteStore.open(file), EmbeddedLog(journal), requests)
+        log = EmbeddedLog(journal, SqliteRequests(file, journal.journal_id))
+        yield Parts(journal, await SqliteStore.open(file), log)
     finally:
         await file.close()
 
@@ -186,8 +185,7 @@ async def cluster_parts(journal_url: str, stock: StockStoreSettings, kafka: str)
     try:
         store = await open_standing_store(stock)
         try:
-            log = KafkaLog(kafka)
-            yield Parts(journal, store, log, log)
+            yield Parts(journal, store, KafkaLog(kafka))
         finally:
             await store.close()
     finally:

@@ -27,12 +27,16 @@ def place(
     queued: Annotated[
         bool, typer.Option("--queued", help="take it into the queue: `watch` tells what becomes of it")
     ] = False,
+    priority: Annotated[int, typer.Option(min=0, help="the higher, the later cancelled if oversold; up to 1000")] = 0,
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     as_json: AsJson = False,
 ) -> None:
     """Places one order. With --queued the answer says where it stands in the queue."""
     request = orders_pb2.PlaceOrderRequest(
-        order_id=order_id or new_order_id(), customer_id=customer, lines=[_line(text) for text in lines]
+        order_id=order_id or new_order_id(),
+        customer_id=customer,
+        lines=[_line(text) for text in lines],
+        priority=priority,
     )
     if hold_s:
         request.hold.FromTimedelta(timedelta(seconds=hold_s))

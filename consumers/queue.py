@@ -165,7 +165,7 @@ def _orders_by_key(events: Sequence[LoggedEvent]) -> list[Mapping[str, NewOrder]
     by_key: dict[str, dict[str, NewOrder]] = {}
     for logged in events:
         try:
-            order = decode_request(logged.event.value).order
+            order = decode_request(logged.event.value).order._replace(trace=logged.event.trace)
         except NoOrderRequest as error:
             raise Poison(str(error)) from error
         by_key.setdefault(logged.event.key, {}).setdefault(order.order_id, order)

@@ -122,7 +122,9 @@ class KafkaRequests:
             key,
             slot_of_sku(key) % ORDER_REQUESTED_PARTITIONS,
             reported,
-            headers=request_headers(request_event_id(order.order_id), TYPE_ORDER_REQUESTED, _milliseconds(time)),
+            headers=request_headers(
+                request_event_id(order.order_id), TYPE_ORDER_REQUESTED, _milliseconds(time), order.trace
+            ),
         )
 
     def _reported(self, appending: _Appending, index: int, error: KafkaError | None, message: Message) -> None:

@@ -148,6 +148,7 @@ def accepted_message(order: NewOrder, accepted: Accepted) -> orders_pb2.Order:
         version=accepted.version,
         hold_end_time=None if order.hold is None else timestamp(accepted.create_time + order.hold),
         reason=accepted.reason,
+        priority=order.priority,
     )
 
 
@@ -162,6 +163,7 @@ def pending_order(order: NewOrder, queued: Queued) -> Order:
         time,
         time,
         0,
+        priority=order.priority,
         queue_position=queued.position,
     )
 
@@ -179,7 +181,8 @@ def order_message(order: Order) -> orders_pb2.Order:
 
 def _standing_message(order: Order) -> orders_pb2.Order:
     hold = None if order.hold_end is None else order.hold_end - order.create_time
-    return accepted_message(NewOrder(order.order_id, order.customer_id, order.lines, hold), replayed(order))
+    new = NewOrder(order.order_id, order.customer_id, order.lines, hold, order.priority)
+    return accepted_message(new, replayed(order))
 
 
 @lru_cache(maxsize=256)

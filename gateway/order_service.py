@@ -34,6 +34,7 @@ from sluice.errors import JournalUnreachable, LogUnreachable, Overloaded
 from sluice.model import MAX_ORDERS_PER_BATCH, NewOrder, Order, QueuePosition
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
+from sluice.trace_context import TraceContext, trace_context
 
 SERVICE_NAME = "sluice.orders.v1.OrderService"
 
@@ -81,7 +82,7 @@ class OrderService:
 
     async def place_order(self, request: orders_pb2.PlaceOrderRequest, context: Any) -> orders_pb2.PlaceOrderResponse:
         started = time.monotonic()
-        order = parse_order(request)
+        order = parse_order(request, trace_context(context.invocation_metadata()))
         if not isinstance(order, NewOrder):
             self._metrics.refused(Reason.INVALID_ORDER, 1)
             raise invalid(order, Reason.INVALID_ORDER.value)
@@ -169,20 +170,18 @@ class OrderService:
     async def cancel_order(
         self, request: orders_pb2.CancelOrderRequest, context: Any
     ) -> orders_pb2.CancelOrderResponse:
-        del context
-        return orders_pb2.CancelOrderResponse(order=await self._changed(self._cancelling, request.order_id))
+        return orders_pb2.CancelOrderResponse(order=await self._changed(self._cancelling, request.order_id, context))
 
     async def confirm_order(
         self, request: orders_pb2.ConfirmOrderRequest, context: Any
     ) -> orders_pb2.ConfirmOrderResponse:
-        del context
-        return orders_pb2.ConfirmOrderResponse(order=await self._changed(self._confirming, request.order_id))
+        return orders_pb2.ConfirmOrderResponse(order=await self._changed(self._confirming, request.order_id, context))
 
-    async def _changed(self, changing: Changing, given_id: str) -> orders_pb2.Order:
+    async def _changed(self, changing: Changing, given_id: str, context: Any) -> orders_pb2.Order:
         order_id, violations = parse_uuid(given_id, "order_id")
         if violations:
             raise invalid(violations)
-        match await changing.change(order_id):
+        match await changing.change(order_id, trace_context(context.invocation_metadata())):
             case Refused(Reason.ORDER_NOT_FOUND) as refused:
                 with contextlib.suppress(LogUnreachable):
                     if (pending := await find_queued(self._queueing, order_id, None)) is not None:
@@ -227,11 +226,12 @@ class OrderService:
         tasks: asyncio.TaskGroup,
     ) -> None:
         deciding: set[asyncio.Task[None]] = set()
+        trace = trace_context(context.invocation_metadata())
         try:
             async for request in requests:
                 await places.acquire()
                 deadline = time.monotonic() + (context.time_remaining() or NO_DEADLINE_S)
-                task = tasks.create_task(self._decide_batch(request, deadline, answers))
+                task = tasks.create_task(self._decide_batch(request, trace, deadline, answers))
                 deciding.add(task)
                 task.add_done_callback(deciding.discard)
         except asyncio.CancelledError:
@@ -244,12 +244,13 @@ class OrderService:
     async def _decide_batch(
         self,
         request: orders_pb2.PlaceOrdersRequest,
+        trace: TraceContext | None,
         deadline: float,
         answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]",
     ) -> None:
         started = time.monotonic()
         batch_id = request.batch_id
-        to_decide, to_queue, results = _parse_batch(request)
+        to_decide, to_queue, results = _parse_batch(request, trace)
         if results:
             self._metrics.refused(Reason.INVALID_ORDER, len(results))
         groups: list[Group] = []
@@ -292,7 +293,7 @@ class _Parsed(NamedTuple):
     results: list[orders_pb2.OrderResult]
 
 
-def _parse_batch(request: orders_pb2.PlaceOrdersRequest) -> _Parsed:
+def _parse_batch(request: orders_pb2.PlaceOrdersRequest, trace: TraceContext | None) -> _Parsed:
     to_decide: list[NewOrder] = []
     to_queue: list[NewOrder] = []
     results: list[orders_pb2.OrderResult] = []
@@ -300,7 +301,7 @@ def _parse_batch(request: orders_pb2.PlaceOrdersRequest) -> _Parsed:
         too_many = Refused(Reason.INVALID_ORDER, f"orders: a batch has at most {MAX_ORDERS_PER_BATCH} orders")
         return _Parsed([], [], [refusal_result(message.order_id, too_many) for message in request.orders])
     for index, message in enumerate(request.orders):
-        order = parse_order(message)
+        order = parse_order(message, trace)
         if isinstance(order, NewOrder):
             (to_queue if message.mode == orders_pb2.MODE_QUEUED else to_decide).append(order)
         else:

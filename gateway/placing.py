@@ -24,7 +24,7 @@ from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Outcome, Reason, Refus
 from journal.protocol import Journal
 from sluice.coalescer import Coalescer
 from sluice.errors import JournalUnreachable, KeeperUnreachable, Overloaded
-from sluice.model import Line, NewOrder, Order
+from sluice.model import Line, NewOrder, Order, same_request
 from sluice.reachability import Reachability
 from sluice.seams.stock_keeper import Reservation, ReserveBatch, Verdict
 
@@ -221,11 +221,11 @@ class Placing:
             place = next(i for i, first in enumerate(leader.orders) if first.order_id == order.order_id)
             first_outcome = leader.outcomes.result()[place]
             if isinstance(first_outcome, Accepted):
-                same = leader.orders[place] == order
+                same = same_request(leader.orders[place], order)
                 outcomes.append(
                     first_outcome._replace(replayed=True) if same else Refused(Reason.ORDER_ID_REUSED, order.order_id)
                 )
-            elif leader.orders[place] == order and first_outcome.reason is not Reason.DEADLINE:
+            elif same_request(leader.orders[place], order) and first_outcome.reason is not Reason.DEADLINE:
                 outcomes.append(first_outcome)
             else:
                 outcomes += await self._place_one(order, repeats.deadline)

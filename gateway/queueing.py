@@ -19,7 +19,7 @@ from gateway.outcomes import RETRY_WHEN_AWAY_S, Outcome, Queued, Reason, Refused
 from journal.protocol import Journal
 from sluice.coalescer import Coalescer
 from sluice.errors import JournalUnreachable, LogUnreachable, Overloaded
-from sluice.model import NewOrder, Order, QueuePosition
+from sluice.model import NewOrder, Order, QueuePosition, same_request
 from sluice.order_requests import OrderRequest
 from sluice.reachability import Reachability
 from sluice.seams.request_log import QueuedOrder, RequestLog
@@ -182,7 +182,7 @@ class Queueing:
 
 def _answer_again(order: NewOrder, queued: QueuedOrder) -> QueueOutcome:
     request, position = queued
-    if request.order != order:
+    if not same_request(request.order, order):
         return Refused(Reason.ORDER_ID_REUSED, order.order_id)
     return Queued(request.time, position, replayed=True)
 

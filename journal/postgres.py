@@ -29,7 +29,7 @@ from journal.protocol import (
     TransitionBatch,
     TransitionResult,
 )
-from journal.slot_map_rows import IN_FORCE, VERSION, read_slot_map
+from journal.slot_map_rows import EVER, VERSION, read_slot_map
 from sluice.model import Order
 from sluice.slot_map import SlotMap
 
@@ -277,9 +277,8 @@ class PostgresOutboxLease:
     async def map_version(self) -> int:
         return await self._run(lambda c: c.fetchval(VERSION))
 
-    async def slot_maps(self) -> Mapping[str, SlotMap]:
-        rows = await self._run(lambda c: c.fetch(IN_FORCE))
-        return {slot_map.topic: slot_map for slot_map in map(read_slot_map, rows)}
+    async def slot_maps(self) -> Sequence[SlotMap]:
+        return [read_slot_map(row) for row in await self._run(lambda c: c.fetch(EVER))]
 
     async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:
         rows = await self._run(

@@ -41,11 +41,11 @@ _ORDERS_MOVED = "SL004"
 
 _LIMITS_REACHED = "SL005"
 
-_COMMIT = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+_COMMIT = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
 
 _TRANSITION = "SELECT transition_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
 
-_REJECT = "SELECT reject_batch($1, $2, $3, $4, $5, $6, $7, $8, $9)"
+_REJECT = "SELECT reject_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 LIMITS = "SELECT sku, units FROM sku_limits WHERE sku = ANY ($1)"
 
@@ -74,7 +74,7 @@ async def reject(batch: RejectionBatch, connection: Connection) -> Committed | O
 def _commit_arguments(batch: Batch) -> tuple[Any, ...]:
     """Rows sorted by key: transactions that meet wait for each other in one order, so they cannot deadlock."""
     orders = sorted(batch.orders)
-    ids, customers, lines, holds = zip(*orders, strict=True) if orders else ((), (), (), ())
+    ids, customers, lines, holds, priorities, _ = zip(*orders, strict=True) if orders else ((), (), (), (), (), ())
     any_held = any(hold is not None for hold in holds)
     return (
         batch.create_time,
@@ -84,6 +84,7 @@ def _commit_arguments(batch: Batch) -> tuple[Any, ...]:
         OrderState.CREATED,
         [hold and batch.create_time + hold for hold in holds] if any_held else (),
         OrderState.HELD,
+        priorities if any(priorities) else (),
         *_spend_arguments(batch.spends),
         batch.event_count,
         batch.events,
@@ -114,6 +115,7 @@ def _reject_arguments(batch: RejectionBatch) -> tuple[Any, ...]:
         [order.customer_id for order, *_ in rejections],
         [encode_lines(order.lines) for order, *_ in rejections],
         [order.hold and batch.time + order.hold for order, *_ in rejections],
+        [order.priority for order, *_ in rejections],
         [each.reason for each in rejections],
         OrderState.REJECTED,
         batch.event_count,

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sluice.model import HOLDS_UNITS, NewOrder, Order, OrderState
 from sluice.slot_map import SlotMap
+from sluice.trace_context import TraceContext
 
 RECLAIM_AGAIN_S = 10.0
 """A fenced incarnation that was folded is looked at again after this long, and then each time after twice as long. A
@@ -48,12 +49,13 @@ class Batch(NamedTuple):
 
 class Transition(NamedTuple):
     """One step in the life of an order: it goes on only if the order still stands at the version of `order`, which is
-    the order as it was read. `reason` says why an order ends, and is empty otherwise.
+    the order as it was read. `reason` says why an order ends, and is empty otherwise. `trace` is of whoever makes it.
     """
 
     order: Order
     state: OrderState
     reason: str = ""
+    trace: TraceContext | None = None
 
     def after(self, time: datetime) -> Order:
         """The order as it stands when the step is done."""
@@ -188,8 +190,10 @@ class OutboxLease(Protocol):
         """Rises with every slot map that is put into force."""
         ...
 
-    async def slot_maps(self) -> Mapping[str, SlotMap]:
-        """Where events go, by topic: right for every row that is numbered when this is asked and not deleted."""
+    async def slot_maps(self) -> Sequence[SlotMap]:
+        """Every map that there ever was, by topic and epoch. The last of each topic is right for every row that is
+        numbered when this is asked and not deleted.
+        """
         ...
 
     async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:

@@ -27,7 +27,7 @@ from journal.protocol import (
     TransitionBatch,
     TransitionResult,
 )
-from journal.slot_map_rows import IN_FORCE, VERSION, read_slot_map
+from journal.slot_map_rows import EVER, VERSION, read_slot_map
 from journal.sqlite_incarnations import (
     BEAT,
     SILENT,
@@ -229,9 +229,8 @@ class SqliteJournal:
         version: int = await self._read(lambda c: c.execute(VERSION).fetchone()[0])
         return version
 
-    async def slot_maps(self) -> Mapping[str, SlotMap]:
-        rows = await self._read(lambda c: c.execute(IN_FORCE).fetchall())
-        return {slot_map.topic: slot_map for slot_map in map(read_slot_map, rows)}
+    async def slot_maps(self) -> Sequence[SlotMap]:
+        return [read_slot_map(row) for row in await self._read(lambda c: c.execute(EVER).fetchall())]
 
     async def delete_outbox(self, numbers: Sequence[int]) -> None:
         """Forgets rows. Their numbers are not used again."""
@@ -287,7 +286,7 @@ class SqliteOutboxLease:
     async def map_version(self) -> int:
         return await self._journal.map_version()
 
-    async def slot_maps(self) -> Mapping[str, SlotMap]:
+    async def slot_maps(self) -> Sequence[SlotMap]:
         return await self._journal.slot_maps()
 
     async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:

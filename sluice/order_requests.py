@@ -21,7 +21,7 @@ class NoOrderRequest(ValueError):
 
 
 class OrderRequest(NamedTuple):
-    """`time`: when a gateway took it in, by its clock."""
+    """`time`: when a gateway took it in, by its clock. The order's trace travels beside its bytes."""
 
     order: NewOrder
     time: datetime
@@ -43,6 +43,7 @@ def encode_request(order: NewOrder, time: datetime) -> bytes:
         order_id=order.order_id,
         customer_id=order.customer_id,
         lines=[OrderLine(sku=sku, quantity=quantity) for sku, quantity in order.lines],
+        priority=order.priority,
     )
     message.request_time.FromDatetime(time)
     if order.hold is not None:
@@ -60,5 +61,5 @@ def decode_request(value: bytes) -> OrderRequest:
     if not lines or not message.order_id or sorted(lines) != list(lines):
         raise NoOrderRequest("an order without an id, without lines, or with lines in no order")
     hold: timedelta | None = message.hold.ToTimedelta() if message.HasField("hold") else None
-    order = NewOrder(message.order_id, message.customer_id, lines, hold)
+    order = NewOrder(message.order_id, message.customer_id, lines, hold, message.priority)
     return OrderRequest(order, message.request_time.ToDatetime(tzinfo=UTC))

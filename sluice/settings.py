@@ -182,7 +182,7 @@ class RelaySettings(JournalSettings):
 class ConsumerSettings(CommonSettings):
     """How Sluice's own consumers decide."""
 
-    oversold_first: Literal["newest-first", "smallest-first"] = Field(
+    oversold_first: Literal["newest-first", "smallest-first", "lowest-priority-first"] = Field(
         "newest-first",
         description="compensation: which orders of a SKU with the policy counter are cancelled first when more was "
         "sold than there is; smallest: fewest units",

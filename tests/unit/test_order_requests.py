@@ -25,10 +25,12 @@ from sluice.order_requests import (
 from sluice.seams.event_log import NO_JOURNAL, TOPIC_ORDER_REQUESTED, Position
 from sluice.seams.request_log import QueuedOrder
 from sluice.sqlite_file import SqliteFile
+from sluice.trace_context import TraceContext
 from tests.journals import NOW, new_order
 from tests.unit.test_outbox_payload import HOLDS, LINES, NAMES, TIMES
 
-ORDERS = st.builds(NewOrder, st.uuids().map(str), NAMES, LINES, HOLDS)
+ORDERS = st.builds(NewOrder, st.uuids().map(str), NAMES, LINES, HOLDS, st.integers(0, 1_000), st.none())
+TRACE = TraceContext("00-0af7651916cd43dd8448eb211c80319c-b7ad6b7169203331-01", "vendor=1")
 JOURNAL = UUID(int=7)
 
 
@@ -42,6 +44,10 @@ def test_in_the_form_of_an_outbox_row(requests: list[OrderRequest]) -> None:
     payload, count = encode_request_events(requests)
     events = decode_events(OutboxRow(3, NOW, payload, count), JOURNAL)
     assert [decode_request(event.value) for event in events] == requests
+    traced = [request._replace(order=request.order._replace(trace=TRACE)) for request in requests[1:]]
+    again = decode_events(OutboxRow(3, NOW, *encode_request_events([*requests[:1], *traced])), JOURNAL)
+    assert [event.value for event in again] == [event.value for event in events]
+    assert [event.trace for event in again[1:]] == [TRACE] * len(traced)
     assert [(event.topic, event.key, event.event_id, event.position) for event in events] == [
         (
             TOPIC_ORDER_REQUESTED,
@@ -55,11 +61,12 @@ def test_in_the_form_of_an_outbox_row(requests: list[OrderRequest]) -> None:
 
 def test_on_kafka_its_place_on_the_log_is_its_position() -> None:
     order = new_order({"cup": 1, "tea": 2})
-    named = dict(request_headers(request_event_id(order.order_id), "sluice.order.requested.v1", 1_000))
+    named = dict(request_headers(request_event_id(order.order_id), "sluice.order.requested.v1", 1_000, TRACE))
     headers = {name: value.encode() if isinstance(value, str) else value for name, value in named.items()}
     event = read_event(TOPIC_ORDER_REQUESTED, b"cup", encode_request(order, NOW), headers, 42)
     assert event.position == Position(NO_JOURNAL, 42, 0)
     assert event.event_id == f"{order.order_id}/0"
+    assert event.trace == TRACE
 
 
 @pytest.mark.parametrize("value", [b"\xff", b"", encode_request(NewOrder(str(UUID(int=1)), "anna", ()), NOW)])

@@ -16,7 +16,7 @@ def rejected(*rejections: Rejection) -> RejectionBatch:
 
 async def test_rejected_orders_are_found_with_their_reason_and_one_outbox_row(journal: Journal) -> None:
     held = new_order({"cup": 2, "tea": 1})._replace(hold=timedelta(minutes=3))
-    plain = new_order(customer_id="bert")
+    plain = new_order(customer_id="bert")._replace(priority=7)
     batch = rejected(Rejection(held, "OUT_OF_STOCK", "cup", 7), Rejection(plain, "SKU_NOT_FOUND", "tea"))
     assert await journal.reject(batch) == Committed()
     after = await standing(journal)

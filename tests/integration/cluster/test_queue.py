@@ -29,7 +29,7 @@ async def clean(running: Cluster) -> None:
     assert (await audit_whole(running)).findings == []
     found = running.endpoints
     async with cluster_parts(found.postgres, stock_store(found), found.kafka) as parts:
-        report = await audit_fcfs(parts.requests, parts.log, parts.journal, parts.store)
+        report = await audit_fcfs(parts.log, parts.journal, parts.store)
         assert report.findings == []
         assert report.requests
 

@@ -66,10 +66,8 @@ async def happen(shop: Shop, happenings: Sequence[tuple[float, str, str]]) -> No
                     shop.take_back(NewOrder(*living[0][:3]))
             case "restock":
                 shop.restock(sku, 2)
-            case "hide":
-                shop.hidden[sku] = shop.units[sku]
-            case "hide some":
-                shop.hidden[sku] = max(0, shop.units[sku] - 1)
+            case "hide" | "hide some":
+                shop.hidden[sku] = max(0, shop.units[sku] - (what == "hide some"))
             case "show":
                 shop.hidden.clear()
             case "away" | "back":
