@@ -4,13 +4,14 @@ import asyncio
 import contextlib
 import logging
 import threading
-import uuid
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 
 import structlog
-from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
+from confluent_kafka import KafkaError, KafkaException, Message, Producer
 
+from gateway.kafka_looking import KafkaLooking
 from sluice.cloud_events import request_headers
 from sluice.errors import LogUnreachable
 from sluice.kafka_topics import CLIENT_LOG_LEVEL, ORDER_REQUESTED_PARTITIONS
@@ -40,8 +41,8 @@ POLL_S = 0.05
 
 CLOSE_LIMIT_S = 2.0
 
-LOOK_LIMIT_S = 0.9
-"""For one look at the topic or into it."""
+PING_LIMIT_S = 0.9
+"""For one look at the topics."""
 
 QUEUE_MESSAGES = 100_000
 """Several times what may be in flight."""
@@ -70,12 +71,17 @@ class KafkaRequests:
         self._loop = asyncio.get_running_loop()
         self._bootstrap = bootstrap
         self._closing = False
-        self._looking = asyncio.Lock()
-        self._looker: Consumer | None = None
+        self._looking = KafkaLooking(bootstrap)
         self._waiting: set[asyncio.Future[None]] = set()
-        self._producer = Producer(
+        self._broken = False
+        self._producer = self._new_producer()
+        self._poll_thread = threading.Thread(target=self._poll, name="kafka-requests", daemon=True)
+        self._poll_thread.start()
+
+    def _new_producer(self) -> Producer:
+        return Producer(
             {
-                "bootstrap.servers": bootstrap,
+                "bootstrap.servers": self._bootstrap,
                 # acks=all, and no message twice or out of order when a request is sent again.
                 "enable.idempotence": True,
                 "linger.ms": LINGER_MS,
@@ -90,10 +96,13 @@ class KafkaRequests:
             },
             logger=_kafka_logger,
         )
-        self._poll_thread = threading.Thread(target=self._poll, name="kafka-requests", daemon=True)
-        self._poll_thread.start()
 
     async def append(self, requests: Sequence[OrderRequest]) -> Sequence[QueuePosition]:
+        if self._broken:
+            # It has given up for good, as after a broker that has lost what it acknowledged. What it still had in hand
+            # is unknown, and its callers hear so when their time is up.
+            self._producer = self._new_producer()
+            self._broken = False
         done: asyncio.Future[None] = self._loop.create_future()
         appending = _Appending(len(requests), done)
         self._waiting.add(done)
@@ -110,7 +119,7 @@ class KafkaRequests:
         return appending.positions
 
     def _produce(self, request: OrderRequest, index: int, appending: _Appending) -> None:
-        order, time = request
+        order, taken_in = request
         key = queue_key(order.lines)
 
         def reported(error: KafkaError | None, message: Message) -> None:
@@ -118,12 +127,12 @@ class KafkaRequests:
 
         self._producer.produce(
             TOPIC_ORDER_REQUESTED,
-            encode_request(order, time),
+            encode_request(order, taken_in),
             key,
             slot_of_sku(key) % ORDER_REQUESTED_PARTITIONS,
             reported,
             headers=request_headers(
-                request_event_id(order.order_id), TYPE_ORDER_REQUESTED, _milliseconds(time), order.trace
+                request_event_id(order.order_id), TYPE_ORDER_REQUESTED, _milliseconds(taken_in), order.trace
             ),
         )
 
@@ -145,43 +154,19 @@ class KafkaRequests:
     async def find(self, order_id: str, position: QueuePosition | None) -> QueuedOrder | None:
         if position is None or not 0 <= position.partition < ORDER_REQUESTED_PARTITIONS:
             return None
-        async with self._looking:
-            request = await asyncio.to_thread(self._look, position)
-        if request is None or request.order.order_id != order_id:
-            return None
-        return QueuedOrder(request, position)
-
-    def _look(self, position: QueuePosition) -> OrderRequest | None:
-        if self._looker is None:
-            self._looker = Consumer(_looker_settings(self._bootstrap), logger=_kafka_logger)
+        value = await self._looking.look(position)
         try:
-            marks = self._looker.get_watermark_offsets(
-                TopicPartition(TOPIC_ORDER_REQUESTED, position.partition), timeout=LOOK_LIMIT_S
-            )
-            if marks is None:
-                raise LogUnreachable(f"no answer for the end of {TOPIC_ORDER_REQUESTED}/{position.partition}")
-            low, high = marks
-            if not low <= position.offset < high:
-                return None
-            self._looker.assign([TopicPartition(TOPIC_ORDER_REQUESTED, position.partition, position.offset)])
-            messages = self._looker.consume(1, LOOK_LIMIT_S)
-        except KafkaException as error:
-            raise LogUnreachable(str(error)) from error
-        if not messages or messages[0].error() is not None:
-            raise LogUnreachable(
-                f"{TOPIC_ORDER_REQUESTED} at {position}: {messages[0].error() if messages else 'no answer'}"
-            )
-        try:
-            return decode_request(messages[0].value() or b"")
+            request = decode_request(value or b"")
         except NoOrderRequest:
             return None
+        return QueuedOrder(request, position) if request.order.order_id == order_id else None
 
     async def ping(self) -> None:
         await asyncio.to_thread(self._ping)
 
     def _ping(self) -> None:
         try:
-            topics = self._producer.list_topics(timeout=LOOK_LIMIT_S).topics
+            topics = self._producer.list_topics(timeout=PING_LIMIT_S).topics
         except KafkaException as error:
             raise LogUnreachable(str(error)) from error
         topic = topics.get(TOPIC_ORDER_REQUESTED)
@@ -201,21 +186,25 @@ class KafkaRequests:
     def _end(self) -> None:
         self._producer.purge()
         self._poll_thread.join(CLOSE_LIMIT_S)
-        if self._looker is not None:
-            self._looker.close()
+        self._looking.close()
 
     def _poll(self) -> None:
         while not self._closing:
             try:
                 self._producer.poll(POLL_S)
             except KafkaException as error:
-                _log.error("kafka_client_failed", error=str(error))
-                return
+                self._fail(str(error))
+                time.sleep(POLL_S)
 
     def _client_error(self, error: KafkaError) -> None:
         """Called by the poll thread. Brokers that are away are told by whoever is waiting for them."""
         if error.fatal():
-            _log.error("kafka_client_failed", error=str(error))
+            self._fail(str(error))
+
+    def _fail(self, reason: str) -> None:
+        if not self._broken:
+            self._broken = True
+            _log.error("kafka_client_failed", error=reason)
 
 
 def _finish(done: "asyncio.Future[None]") -> None:
@@ -225,17 +214,3 @@ def _finish(done: "asyncio.Future[None]") -> None:
 
 def _milliseconds(time: datetime) -> int:
     return round((time - _EPOCH).total_seconds() * 1000)
-
-
-def _looker_settings(bootstrap: str) -> dict[str, str | int | bool]:
-    return {
-        "bootstrap.servers": bootstrap,
-        # Required by the client; nothing is ever committed under this name.
-        "group.id": f"sluice-looker-{uuid.uuid4()}",
-        "enable.auto.commit": False,
-        "auto.offset.reset": "error",
-        "fetch.wait.max.ms": 10,
-        "queued.min.messages": 1,
-        "reconnect.backoff.max.ms": 500,
-        "log_level": CLIENT_LOG_LEVEL,
-    }

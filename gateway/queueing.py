@@ -95,6 +95,8 @@ class Queueing:
         remembered = self._remembered.get(order_id)
         if remembered is not None:
             return remembered
+        if position is not None and self._reachability.away:
+            raise LogUnreachable("the queue does not answer")
         return await self._log.find(order_id, position)
 
     async def idle(self) -> None:

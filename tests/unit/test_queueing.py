@@ -5,6 +5,7 @@ from collections.abc import Sequence
 from datetime import UTC, datetime
 from uuid import UUID
 
+import pytest
 from prometheus_client import CollectorRegistry
 
 from gateway.metrics import GatewayMetrics
@@ -189,4 +190,6 @@ async def test_a_gateway_without_a_queue_says_so() -> None:
     (answer,) = await queueing.queue([wants(1)])
     assert isinstance(answer, Refused)
     assert answer.reason is Reason.QUEUE_UNREACHABLE
-    assert await queueing.find(wants(1).order_id, QueuePosition(0, 0)) is None
+    assert await queueing.find(wants(1).order_id, None) is None
+    with pytest.raises(LogUnreachable):
+        await queueing.find(wants(1).order_id, QueuePosition(0, 0))
