@@ -14,6 +14,8 @@ from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
     TOPIC_ORDER_CONFIRMED,
     TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_REJECTED,
+    TOPIC_ORDER_REQUESTED,
     TOPIC_ORDER_VALIDATED,
     TOPIC_STOCK_CHANGED,
 )
@@ -24,6 +26,7 @@ RELAY_TOPICS = (
     TOPIC_ORDER_VALIDATED,
     TOPIC_ORDER_CONFIRMED,
     TOPIC_ORDER_CANCELLED,
+    TOPIC_ORDER_REJECTED,
     TOPIC_STOCK_CHANGED,
 )
 
@@ -74,6 +77,21 @@ async def make_slot_map_topic(bootstrap: str, *, replication_factor: int) -> Non
     config = {"cleanup.policy": "compact", "segment.bytes": str(SLOT_MAP_SEGMENT_BYTES)}
     topic = NewTopic(TOPIC_SLOT_MAPS, 1, replication_factor, config=config)
     await asyncio.to_thread(_make, open_admin(bootstrap), [topic])
+
+
+async def make_request_topic(bootstrap: str, *, replication_factor: int) -> None:
+    """`order-requested`. More partitions than it should have are left empty; with fewer it is unusable.
+
+    Raises LogUnreachable, UnusableTopic.
+    """
+    counts = await make_topics(
+        bootstrap,
+        [TOPIC_ORDER_REQUESTED],
+        partitions=ORDER_REQUESTED_PARTITIONS,
+        replication_factor=replication_factor,
+    )
+    if (count := counts[TOPIC_ORDER_REQUESTED]) < ORDER_REQUESTED_PARTITIONS:
+        raise UnusableTopic(TOPIC_ORDER_REQUESTED, f"has {count} partitions instead of {ORDER_REQUESTED_PARTITIONS}")
 
 
 async def partition_counts(bootstrap: str, topics: Sequence[str]) -> Mapping[str, int]:
