@@ -14,6 +14,7 @@ from prometheus_client import CollectorRegistry
 
 from commands import process
 from commands.front import measure_loop_lag
+from commands.journals import open_journals
 from commands.own_consumer_names import OWN_CONSUMERS, PROJECTION
 from commands.own_consumers import OwnParts, own_parts, projection_consumer
 from commands.stock_servers import rpc_keepers
@@ -21,8 +22,7 @@ from consumers.runtime.consuming import consume_kafka
 from consumers.runtime.handling import Consumer, now_ms
 from consumers.runtime.meters import Meters
 from gateway.keepers import Keepers
-from journal.postgres import PostgresJournal
-from journal.postgres_tallies import PostgresTallies
+from journal.postgres_shards import opened_tallies
 from sluice.seams.stock_projection import StockProjection
 from sluice.settings import ConsumeSettings
 from sluice.telemetry import metrics
@@ -78,20 +78,18 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
 async def _parts(
     settings: ConsumeSettings, registry: CollectorRegistry, stop: asyncio.Event
 ) -> AsyncIterator[tuple[OwnParts, Callable[[], Coroutine[Any, Any, None]]]]:
-    url = settings.journal_url.get_secret_value()
-    journal = await process.open_patiently(
-        "journal", stop, lambda: PostgresJournal.open(url, connections=1, timeout_s=settings.journal_timeout_s)
-    )
+    journals = await open_journals(settings, stop, connections=1)
     store = await process.open_patiently("stock store", stop, lambda: open_store(settings))
-    tallies = PostgresTallies(url, timeout_s=settings.journal_timeout_s)
     try:
-        async with rpc_keepers(settings.stockd) as keepers:
+        async with (
+            opened_tallies(journals, settings.journal_urls, timeout_s=settings.journal_timeout_s) as tallies,
+            rpc_keepers(settings.stockd) as keepers,
+        ):
             with closing(Keepers(keepers)) as links:
-                yield own_parts(settings, registry, journal, tallies, store, links), links.watch
+                yield own_parts(settings, registry, journals, tallies, store, links), links.watch
     finally:
-        await tallies.close()
         await store.close()
-        await journal.close()
+        await journals.close()
 
 
 @asynccontextmanager

@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
@@ -20,11 +20,12 @@ from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
 from gateway.order_service import OrderService
 from gateway.placing import Placing
+from gateway.shards import OrderShard, OrderShards, share_of
 from gateway.stock_reading import StockReading
 from gateway.stock_service import StockService
 from gateway.stock_watching import StockWatching
 from gateway.watching import Watching
-from journal.protocol import Journal
+from journal.protocol import Journal, Journals
 from orders.expiring import keep_expiring
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
@@ -55,7 +56,7 @@ async def serve_front(
     *,
     listen: str,
     keepers: Mapping[str, StockKeeper],
-    journal: Journal,
+    journals: Journals,
     store: StockStore,
     registry: CollectorRegistry,
     reserve_limit_s: float,
@@ -79,7 +80,9 @@ async def serve_front(
         if links.all_away():
             raise ConnectionError(KEEPERS_PROBE_MESSAGE)
 
-    journal_reach = Reachability("journal", journal.ping)
+    shards = journals.shards
+    journal_reaches = [Reachability(_journal_name(journal, len(shards)), journal.ping) for journal in shards]
+    journal_reach = _any_of(journal_reaches)
     store_reach = Reachability("stock store", store.ping)
     keepers_reach = Reachability("stock servers", probe_keepers)
     order_needs = (journal_reach, keepers_reach, store_reach)
@@ -92,47 +95,36 @@ async def serve_front(
         },
     )
     gateway_metrics = GatewayMetrics(registry)
-    committing = Committing(journal, journal_reach, now=utc_now, connections=journal_connections)
-    placing = Placing(
-        links,
-        journal,
-        committing,
-        journal_reach,
-        monotonic=time.monotonic,
-        reserve_limit_s=reserve_limit_s,
-        max_orders_in_flight=max_orders_in_flight,
-        metrics=gateway_metrics,
-    )
-    confirming, cancelling = (
-        Changing(change, journal, links, journal_reach, now=utc_now, metrics=gateway_metrics)
-        for change in (CONFIRM, CANCEL)
-    )
-    watching = Watching(journal, journal_reach, max_watches=max_watches, metrics=gateway_metrics)
-    orders = OrderService(
-        placing,
-        confirming,
-        cancelling,
-        watching,
-        journal,
-        max_batches_in_flight=max_batches_in_flight,
-        metrics=gateway_metrics,
-    )
-    stock_reading = StockReading(store, journal, now=utc_now)
+
+    def order_shard(journal: Journal, reach: Reachability) -> OrderShard:
+        placing = Placing(
+            links,
+            journal,
+            Committing(journal, reach, now=utc_now, connections=journal_connections),
+            reach,
+            monotonic=time.monotonic,
+            reserve_limit_s=reserve_limit_s,
+            max_orders_in_flight=share_of(max_orders_in_flight, len(shards)),
+            metrics=gateway_metrics,
+        )
+        confirming, cancelling = (
+            Changing(change, journal, links, reach, now=utc_now, metrics=gateway_metrics)
+            for change in (CONFIRM, CANCEL)
+        )
+        share = share_of(max_watches, len(shards))
+        watching = Watching(journal, reach, max_watches=share, metrics=gateway_metrics)
+        return OrderShard(placing, confirming, cancelling, watching)
+
+    order_shards = OrderShards(list(map(order_shard, shards, journal_reaches)))
+    orders = OrderService(order_shards, journals, max_batches_in_flight=max_batches_in_flight, metrics=gateway_metrics)
+    stock_reading = StockReading(store, journals, now=utc_now)
     stock_watching = StockWatching(
         stock_reading.read, max_watches=max_stock_watches, look_seconds=gateway_metrics.stock_look_seconds
     )
-    stock = StockService(store, journal, stock_reading, stock_watching)
-    metrics.gauge(
-        registry,
-        "sluice_gateway_stock_watches",
-        "watches of stock that are open",
-        lambda: stock_watching.open_watches,
-    )
-    metrics.gauge(registry, "sluice_gateway_orders_in_flight", "orders being decided", lambda: placing.orders_in_flight)
-    metrics.gauge(registry, "sluice_gateway_watches", "watches of orders that are open", lambda: watching.open_watches)
-    for reach in order_needs:
-        name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
-        metrics.gauge(registry, name, f"1 while the {reach.name} does not answer", partial(_away, reach))
+    stock = StockService(store, journals, stock_reading, stock_watching)
+    reaches = {*order_needs, *journal_reaches}
+    _show_open(registry, order_shards, stock_watching)
+    _show_reaches(registry, reaches)
     _show_keepers(registry, links)
     server.add_generic_rpc_handlers((orders.handler(), stock.handler()))
     reflection.enable(server, REFLECTED_SERVICES)
@@ -141,15 +133,15 @@ async def serve_front(
     address = f"{split_host_port(listen)[0]}:{port}"
     _log.info("serving", listen=address)
     try:
-        watches = [reach.watch() for reach in order_needs]
+        watches = [reach.watch() for reach in reaches]
         await until_stopped(
             stop,
             health.publish(),
             measure_loop_lag(registry),
             links.watch(),
             stock_watching.keep_looking(),
-            watching.keep_looking(),
-            keep_expiring(journal, links, utc_now, gateway_metrics.holds_expired.inc),
+            order_shards.keep_looking(),
+            *(keep_expiring(journal, links, utc_now, gateway_metrics.holds_expired.inc) for journal in shards),
             *watches,
             *(work() for work in background),
         )
@@ -158,17 +150,44 @@ async def serve_front(
         await health.drain()
         orders.stop_reading()
         stock_watching.stop()
-        watching.stop()
+        order_shards.stop_watching()
         await server.stop(grace=drain_limit_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_limit_s):
-                await placing.idle()
-                await confirming.idle()
-                await cancelling.idle()
+                await order_shards.idle()
         links.close()
 
 
 LOOP_LAG_INTERVAL_S = 0.25
+
+
+def _journal_name(journal: Journal, shards: int) -> str:
+    return f"journal {journal.shard}" if shards > 1 else "journal"
+
+
+def _any_of(journals: Sequence[Reachability]) -> Reachability:
+    """Away when all are: while one answers, there are orders to take."""
+    if len(journals) == 1:
+        return journals[0]
+
+    async def probe() -> None:
+        if all(reach.away for reach in journals):
+            raise ConnectionError("no journal answers")
+
+    return Reachability("journals", probe)
+
+
+def _show_open(registry: CollectorRegistry, orders: OrderShards, stock: StockWatching) -> None:
+    show = partial(metrics.gauge, registry)
+    show("sluice_gateway_stock_watches", "watches of stock that are open", lambda: stock.open_watches)
+    show("sluice_gateway_orders_in_flight", "orders being decided", lambda: orders.orders_in_flight)
+    show("sluice_gateway_watches", "watches of orders that are open", lambda: orders.open_watches)
+
+
+def _show_reaches(registry: CollectorRegistry, reaches: Collection[Reachability]) -> None:
+    for reach in reaches:
+        name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
+        metrics.gauge(registry, name, f"1 while the {reach.name} does not answer", partial(_away, reach))
 
 
 def _away(reach: Reachability) -> float:

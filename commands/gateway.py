@@ -4,8 +4,8 @@ import asyncio
 
 from commands import process
 from commands.front import serve_front
+from commands.journals import open_journals
 from commands.stock_servers import rpc_keepers
-from journal.postgres import PostgresJournal
 from sluice.settings import GatewaySettings
 from sluice.telemetry import metrics
 from stockd.stores.chosen import open_store
@@ -18,15 +18,7 @@ def run(settings: GatewaySettings) -> None:
 async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     registry = metrics.new_registry()
     metrics.serve(registry, settings.metrics_listen)
-    journal = await process.open_patiently(
-        "journal",
-        stop,
-        lambda: PostgresJournal.open(
-            settings.journal_url.get_secret_value(),
-            connections=settings.journal_connections,
-            timeout_s=settings.journal_timeout_s,
-        ),
-    )
+    journals = await open_journals(settings, stop, connections=settings.journal_connections)
     store = await process.open_patiently(
         "stock store",
         stop,
@@ -37,7 +29,7 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
             await serve_front(
                 listen=settings.listen,
                 keepers=keepers,
-                journal=journal,
+                journals=journals,
                 store=store,
                 registry=registry,
                 reserve_limit_s=settings.reserve_limit_s,
@@ -51,4 +43,4 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
             )
     finally:
         await store.close()
-        await journal.close()
+        await journals.close()

@@ -89,7 +89,7 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
         await serve_front(
             listen=settings.listen,
             keepers={STOCKD_NAME: engine},
-            journal=journal,
+            journals=journal,
             store=store,
             registry=registry,
             reserve_limit_s=RESERVE_LIMIT_S,

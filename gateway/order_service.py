@@ -3,7 +3,7 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import grpc
@@ -20,11 +20,12 @@ from gateway.messages import (
 from gateway.metrics import GatewayMetrics
 from gateway.outcomes import RETRY_WHEN_AWAY_S, RETRY_WHEN_STOPPING_S, STOPPING, Outcome, Reason, Refused
 from gateway.paging import make_token, page_size, read_token
-from gateway.placing import Group, Placing
+from gateway.placing import Group
+from gateway.shards import OrderShards
 from gateway.validation import Violation, name_violations, parse_order, parse_uuid
 from gateway.watches import Stopping
-from gateway.watching import NoSuchOrder, Watching
-from journal.protocol import Journal
+from gateway.watching import NoSuchOrder
+from journal.protocol import Journals
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.errors import JournalUnreachable, Overloaded
 from sluice.model import MAX_ORDERS_PER_BATCH, NewOrder
@@ -40,20 +41,14 @@ NO_DEADLINE_S = 30.0
 class OrderService:
     def __init__(
         self,
-        placing: Placing,
-        confirming: Changing,
-        cancelling: Changing,
-        watching: Watching,
-        journal: Journal,
+        shards: OrderShards,
+        journals: Journals,
         *,
         max_batches_in_flight: int,
         metrics: GatewayMetrics,
     ) -> None:
-        self._placing = placing
-        self._confirming = confirming
-        self._cancelling = cancelling
-        self._watching = watching
-        self._journal = journal
+        self._shards = shards
+        self._journals = journals
         self._max_batches_in_flight = max_batches_in_flight
         self._metrics = metrics
         self._readers: set[asyncio.Task[None]] = set()
@@ -80,7 +75,7 @@ class OrderService:
             self._metrics.refused(Reason.INVALID_ORDER, 1)
             raise invalid(order, Reason.INVALID_ORDER.value)
         try:
-            (group,) = self._placing.submit([order], started + (context.time_remaining() or NO_DEADLINE_S))
+            (group,) = self._shards.submit([order], started + (context.time_remaining() or NO_DEADLINE_S))
         except Overloaded as error:
             raise refusal_failure(Refused(Reason.OVERLOADED, "", error.retry_after_s)) from error
         (outcome,) = await group.decided()
@@ -119,7 +114,7 @@ class OrderService:
         if violations:
             raise invalid(violations)
         try:
-            found = await self._journal.find_orders([order_id])
+            found = await self._journals.find_orders([order_id])
         except JournalUnreachable as error:
             raise _journal_unreachable() from error
         if order_id not in found:
@@ -138,7 +133,7 @@ class OrderService:
         if violations:
             raise invalid(violations)
         try:
-            orders = await self._journal.list_orders(customer_id, before, size)
+            orders = await self._journals.list_orders(customer_id, before, size)
         except JournalUnreachable as error:
             raise _journal_unreachable() from error
         token = make_token(request.customer_id, orders[-1].order_id) if len(orders) == size else ""
@@ -148,13 +143,17 @@ class OrderService:
         self, request: orders_pb2.CancelOrderRequest, context: Any
     ) -> orders_pb2.CancelOrderResponse:
         del context
-        return orders_pb2.CancelOrderResponse(order=await _changed(self._cancelling, request.order_id))
+        return orders_pb2.CancelOrderResponse(
+            order=await _changed(request.order_id, lambda each: self._shards.of(each).cancelling)
+        )
 
     async def confirm_order(
         self, request: orders_pb2.ConfirmOrderRequest, context: Any
     ) -> orders_pb2.ConfirmOrderResponse:
         del context
-        return orders_pb2.ConfirmOrderResponse(order=await _changed(self._confirming, request.order_id))
+        return orders_pb2.ConfirmOrderResponse(
+            order=await _changed(request.order_id, lambda each: self._shards.of(each).confirming)
+        )
 
     async def watch_order(
         self, request: orders_pb2.WatchOrderRequest, context: Any
@@ -164,7 +163,9 @@ class OrderService:
         if violations:
             raise invalid(violations)
         try:
-            async with contextlib.aclosing(self._watching.watch(order_id, request.after_version)) as orders:
+            async with contextlib.aclosing(
+                self._shards.of(order_id).watching.watch(order_id, request.after_version)
+            ) as orders:
                 async for order in orders:
                     yield orders_pb2.WatchOrderResponse(order=order_message(order))
         except NoSuchOrder as error:
@@ -213,7 +214,7 @@ class OrderService:
         groups: list[Group] = []
         if orders:
             try:
-                groups = self._placing.submit(orders, deadline)
+                groups = self._shards.submit(orders, deadline)
             except Overloaded as error:
                 refused = Refused(Reason.OVERLOADED, "", error.retry_after_s)
                 results += [refusal_result(order.order_id, refused) for order in orders]
@@ -227,11 +228,11 @@ class OrderService:
         self._metrics.place_seconds.observe(time.monotonic() - started)
 
 
-async def _changed(changing: Changing, given_id: str) -> orders_pb2.Order:
+async def _changed(given_id: str, changing_of: Callable[[str], Changing]) -> orders_pb2.Order:
     order_id, violations = parse_uuid(given_id, "order_id")
     if violations:
         raise invalid(violations)
-    match await changing.change(order_id):
+    match await changing_of(order_id).change(order_id):
         case Refused() as refused:
             raise refusal_failure(refused)
         case NotAllowed(order):

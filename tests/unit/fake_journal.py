@@ -48,6 +48,14 @@ class FakeJournal:
         self.lookups = 0
 
     @property
+    def shard(self) -> int:
+        return 0
+
+    @property
+    def shards(self) -> "Sequence[FakeJournal]":
+        return (self,)
+
+    @property
     def journal_id(self) -> UUID:
         return UUID(int=7)
 
