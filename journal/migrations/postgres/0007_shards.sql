@@ -1,7 +1,7 @@
 -- Which of a cluster's journals this is: number 0 to count - 1, as orders and reservations are divided. Written when it is first
 -- opened, never changed. first_journal: the identity of number 0, so that databases of two clusters cannot be mixed.
 CREATE TABLE journal_shard (
-    only boolean PRIMARY KEY DEFAULT true CHECK (only),
+    one boolean PRIMARY KEY DEFAULT true CHECK (one),
     number integer NOT NULL,
     count integer NOT NULL,
     first_journal uuid NOT NULL,
