@@ -259,8 +259,8 @@ async def _map_of(parts: Parts, topic: str) -> SlotMap:
 def _check_one_journal(parts: Parts) -> None:
     if parts.journals > 1:
         raise Refused(
-            f"orders are divided over {parts.journals} journals, and slots cannot move: each journal numbers its own"
-            " events, and nobody can put a map into force at one moment for all of them"
+            f"orders are divided over {parts.journals} journals, and slots cannot move then: who reads the log from its"
+            " beginning orders a moved key's events by their positions, and positions in different journals have no order"
         )
 
 

@@ -135,7 +135,7 @@ def test_in_the_file_journals_may_be_a_list(tmp_path: Path, monkeypatch: pytest.
 
 @pytest.mark.parametrize(
     ("urls", "reason"),
-    [([ONE, TWO, ONE], "named twice"), ([f"{ONE}{number}" for number in range(65)], "at most 64")],
+    [([ONE, TWO, ONE], "named twice"), ([f"{ONE}{number}" for number in range(33)], "at most 32")],
 )
 def test_journals_that_cannot_be_are_named(urls: list[str], reason: str) -> None:
     with pytest.raises(ValueError, match=reason):

@@ -120,8 +120,8 @@ async def _takes(clients: list[Client], number: int) -> bool:
     """Both gateways place an order there."""
     probes = []
     for client in clients[:2]:
-        probe = order({"no such sku": 1})
+        probe = order({"no-such-sku": 1})
         while shard_of(probe.order_id, JOURNALS) != number:
-            probe = order({"no such sku": 1})
+            probe = order({"no-such-sku": 1})
         probes.append(await ask(client.place_order, probe))
     return all(reply.told == "SKU_NOT_FOUND" for reply in probes)
