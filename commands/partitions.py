@@ -259,8 +259,8 @@ async def _map_of(parts: Parts, topic: str) -> SlotMap:
 def _check_one_journal(parts: Parts) -> None:
     if parts.journals > 1:
         raise Refused(
-            f"orders are divided over {parts.journals} journals, and slots cannot move: who reads the log from its"
-            " beginning orders a moved key's events by their positions, and positions in different journals have no order"
+            f"orders are divided over {parts.journals} journals, and slots cannot move: who reads the log from its beginning"
+            " orders the events of a key by their positions, and positions in different journals have no order"
         )
 
 
