@@ -259,7 +259,7 @@ async def _map_of(parts: Parts, topic: str) -> SlotMap:
 def _check_one_journal(parts: Parts) -> None:
     if parts.journals > 1:
         raise Refused(
-            f"orders are divided over {parts.journals} journals, and slots cannot move: who reads the log from the start"
+            f"orders are divided over {parts.journals} journals, and slots stay: who reads the log from the start"
             " orders the events of a key by their positions, and positions in different journals have no order"
         )
 
