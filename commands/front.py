@@ -18,8 +18,9 @@ from gateway.changing import CANCEL, CONFIRM, Changing
 from gateway.committing import Committing
 from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
-from gateway.order_service import OrderService
+from gateway.order_service import OrderService, find_queued
 from gateway.placing import Placing
+from gateway.queueing import NO_QUEUE, Queueing
 from gateway.shards import OrderShard, OrderShards, share_of
 from gateway.stock_reading import StockReading
 from gateway.stock_service import StockService
@@ -33,6 +34,7 @@ from sluice.reachability import Reachability
 from sluice.rpc import reflection
 from sluice.rpc import server as rpc_server
 from sluice.rpc.health import Health
+from sluice.seams.request_log import RequestLog
 from sluice.seams.stock_keeper import StockKeeper
 from sluice.seams.stock_store import StockStore
 from sluice.settings import split_host_port
@@ -58,6 +60,7 @@ async def serve_front(
     keepers: Mapping[str, StockKeeper],
     journals: Journals,
     store: StockStore,
+    requests: RequestLog | None,
     registry: CollectorRegistry,
     reserve_limit_s: float,
     journal_connections: int,
@@ -71,7 +74,7 @@ async def serve_front(
 ) -> None:
     """Serves until `stop`, then drains: nothing new is taken in, what is in flight is answered.
 
-    `background` runs as long; if one of it fails, so does this.
+    `background` runs as long; if one of it fails, so does this. Without `requests` there is no queue mode.
     """
     server = rpc_server.new_server()
     links = Keepers(keepers)
@@ -84,6 +87,8 @@ async def serve_front(
     journal_reaches = [Reachability(_journal_name(journal, len(shards)), journal.ping) for journal in shards]
     journal_reach = _any_of(journal_reaches)
     store_reach = Reachability("stock store", store.ping)
+    queue_reach = Reachability("queue", (requests or NO_QUEUE).ping)
+    queue_reach.away = requests is None
     keepers_reach = Reachability("stock servers", probe_keepers)
     order_needs = (journal_reach, keepers_reach, store_reach)
     health = Health(
@@ -95,6 +100,16 @@ async def serve_front(
         },
     )
     gateway_metrics = GatewayMetrics(registry)
+
+    queueing = Queueing(
+        requests or NO_QUEUE,
+        queue_reach,
+        journals,
+        journal_reach,
+        now=utc_now,
+        max_orders_in_flight=max_orders_in_flight,
+        metrics=gateway_metrics,
+    )
 
     def order_shard(journal: Journal, reach: Reachability) -> OrderShard:
         placing = Placing(
@@ -111,27 +126,33 @@ async def serve_front(
             Changing(change, journal, links, reach, now=utc_now, metrics=gateway_metrics)
             for change in (CONFIRM, CANCEL)
         )
-        share = share_of(max_watches, len(shards))
-        watching = Watching(journal, reach, max_watches=share, metrics=gateway_metrics)
+        watching = Watching(
+            journal,
+            reach,
+            partial(find_queued, queueing),
+            max_watches=share_of(max_watches, len(shards)),
+            metrics=gateway_metrics,
+        )
         return OrderShard(placing, confirming, cancelling, watching)
 
     order_shards = OrderShards(list(map(order_shard, shards, journal_reaches)))
-    orders = OrderService(order_shards, journals, max_batches_in_flight=max_batches_in_flight, metrics=gateway_metrics)
-    stock_reading = StockReading(store, journals, now=utc_now)
-    stock_watching = StockWatching(
-        stock_reading.read, max_watches=max_stock_watches, look_seconds=gateway_metrics.stock_look_seconds
+    orders = OrderService(
+        order_shards, queueing, journals, max_batches_in_flight=max_batches_in_flight, metrics=gateway_metrics
     )
-    stock = StockService(store, journals, stock_reading, stock_watching)
-    reaches = {*order_needs, *journal_reaches}
-    _show_open(registry, order_shards, stock_watching)
-    _show_reaches(registry, reaches)
+    reading = StockReading(store, journals, now=utc_now)
+    stock_watching = StockWatching(
+        reading.read, max_watches=max_stock_watches, look_seconds=gateway_metrics.stock_look_seconds
+    )
+    stock = StockService(store, journals, reading, stock_watching)
+    # A gateway without its queue is healthy: only orders that are to be queued need it.
+    reaches = {*order_needs, *journal_reaches, *([queue_reach] if requests is not None else [])}
+    _show(registry, reaches, order_shards, stock_watching)
     _show_keepers(registry, links)
     server.add_generic_rpc_handlers((orders.handler(), stock.handler()))
     reflection.enable(server, REFLECTED_SERVICES)
     channelz.add_channelz_servicer(server)
     port = await rpc_server.start(server, listen)
-    address = f"{split_host_port(listen)[0]}:{port}"
-    _log.info("serving", listen=address)
+    _log.info("serving", listen=f"{split_host_port(listen)[0]}:{port}")
     try:
         watches = [reach.watch() for reach in reaches]
         await until_stopped(
@@ -155,6 +176,7 @@ async def serve_front(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_limit_s):
                 await order_shards.idle()
+                await queueing.idle()
         links.close()
 
 
@@ -177,14 +199,13 @@ def _any_of(journals: Sequence[Reachability]) -> Reachability:
     return Reachability("journals", probe)
 
 
-def _show_open(registry: CollectorRegistry, orders: OrderShards, stock: StockWatching) -> None:
+def _show(
+    registry: CollectorRegistry, reaches: Collection[Reachability], orders: OrderShards, stock: StockWatching
+) -> None:
     show = partial(metrics.gauge, registry)
     show("sluice_gateway_stock_watches", "watches of stock that are open", lambda: stock.open_watches)
     show("sluice_gateway_orders_in_flight", "orders being decided", lambda: orders.orders_in_flight)
     show("sluice_gateway_watches", "watches of orders that are open", lambda: orders.open_watches)
-
-
-def _show_reaches(registry: CollectorRegistry, reaches: Collection[Reachability]) -> None:
     for reach in reaches:
         name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
         metrics.gauge(registry, name, f"1 while the {reach.name} does not answer", partial(_away, reach))
