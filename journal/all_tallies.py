@@ -44,8 +44,8 @@ class AllTallies:
         tallies = await asyncio.gather(*(shard.live(sku, victims, limit) for shard in self._shards.values()))
         first = [candidate for tally in tallies for candidate in tally.first]
         first.sort(key=_newest, reverse=True)
-        if victims is Victims.SMALLEST_FIRST:
-            first.sort(key=_units)
+        if (least_first := _LEAST_FIRST.get(victims)) is not None:
+            first.sort(key=least_first)
         return LiveTally(sum(tally.units for tally in tallies), first[:limit])
 
     async def skus(self) -> Sequence[str]:
@@ -64,3 +64,11 @@ def _newest(candidate: TalliedOrder) -> tuple[object, ...]:
 
 def _units(candidate: TalliedOrder) -> int:
     return candidate.units
+
+
+def _priority(candidate: TalliedOrder) -> int:
+    return candidate.order.priority
+
+
+_LEAST_FIRST = {Victims.SMALLEST_FIRST: _units, Victims.LOWEST_PRIORITY_FIRST: _priority}
+"""Of equals the newest first, as without it."""
