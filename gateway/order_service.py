@@ -24,12 +24,13 @@ from gateway.messages import (
 from gateway.metrics import GatewayMetrics
 from gateway.outcomes import RETRY_WHEN_AWAY_S, RETRY_WHEN_STOPPING_S, STOPPING, Queued, Reason, Refused
 from gateway.paging import make_token, page_size, read_token
-from gateway.placing import Group, Placing
+from gateway.placing import Group
 from gateway.queueing import Queueing
+from gateway.shards import OrderShards
 from gateway.validation import Violation, name_violations, parse_order, parse_uuid
 from gateway.watches import Stopping
-from gateway.watching import NoSuchOrder, Watching
-from journal.protocol import Journal
+from gateway.watching import NoSuchOrder
+from journal.protocol import Journals
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.errors import JournalUnreachable, LogUnreachable, Overloaded
 from sluice.model import MAX_ORDERS_PER_BATCH, NewOrder, Order, QueuePosition
@@ -46,22 +47,16 @@ NO_DEADLINE_S = 30.0
 class OrderService:
     def __init__(
         self,
-        placing: Placing,
+        shards: OrderShards,
         queueing: Queueing,
-        confirming: Changing,
-        cancelling: Changing,
-        watching: Watching,
-        journal: Journal,
+        journals: Journals,
         *,
         max_batches_in_flight: int,
         metrics: GatewayMetrics,
     ) -> None:
-        self._placing = placing
+        self._shards = shards
         self._queueing = queueing
-        self._confirming = confirming
-        self._cancelling = cancelling
-        self._watching = watching
-        self._journal = journal
+        self._journals = journals
         self._max_batches_in_flight = max_batches_in_flight
         self._metrics = metrics
         self._readers: set[asyncio.Task[None]] = set()
@@ -92,7 +87,7 @@ class OrderService:
         if request.mode == orders_pb2.MODE_QUEUED:
             return await self._queue_order(order)
         try:
-            (group,) = self._placing.submit([order], started + (context.time_remaining() or NO_DEADLINE_S))
+            (group,) = self._shards.submit([order], started + (context.time_remaining() or NO_DEADLINE_S))
         except Overloaded as error:
             raise refusal_failure(Refused(Reason.OVERLOADED, "", error.retry_after_s)) from error
         (outcome,) = await group.decided()
@@ -154,7 +149,7 @@ class OrderService:
         if violations:
             raise invalid(violations)
         try:
-            found = await self._journal.find_orders([order_id])
+            found = await self._journals.find_orders([order_id])
             order = found.get(order_id) or await find_queued(self._queueing, order_id, _position_of(request))
         except JournalUnreachable as error:
             raise _journal_unreachable() from error
@@ -176,7 +171,7 @@ class OrderService:
         if violations:
             raise invalid(violations)
         try:
-            orders = await self._journal.list_orders(customer_id, before, size)
+            orders = await self._journals.list_orders(customer_id, before, size)
         except JournalUnreachable as error:
             raise _journal_unreachable() from error
         token = make_token(request.customer_id, orders[-1].order_id) if len(orders) == size else ""
@@ -185,18 +180,20 @@ class OrderService:
     async def cancel_order(
         self, request: orders_pb2.CancelOrderRequest, context: Any
     ) -> orders_pb2.CancelOrderResponse:
-        return orders_pb2.CancelOrderResponse(order=await self._changed(self._cancelling, request.order_id, context))
+        order = await self._changed(lambda each: self._shards.of(each).cancelling, request.order_id, context)
+        return orders_pb2.CancelOrderResponse(order=order)
 
     async def confirm_order(
         self, request: orders_pb2.ConfirmOrderRequest, context: Any
     ) -> orders_pb2.ConfirmOrderResponse:
-        return orders_pb2.ConfirmOrderResponse(order=await self._changed(self._confirming, request.order_id, context))
+        order = await self._changed(lambda each: self._shards.of(each).confirming, request.order_id, context)
+        return orders_pb2.ConfirmOrderResponse(order=order)
 
-    async def _changed(self, changing: Changing, given_id: str, context: Any) -> orders_pb2.Order:
+    async def _changed(self, changing_of: Callable[[str], Changing], given_id: str, context: Any) -> orders_pb2.Order:
         order_id, violations = parse_uuid(given_id, "order_id")
         if violations:
             raise invalid(violations)
-        match await changing.change(order_id, trace_context(context.invocation_metadata())):
+        match await changing_of(order_id).change(order_id, trace_context(context.invocation_metadata())):
             case Refused(Reason.ORDER_NOT_FOUND) as refused:
                 with contextlib.suppress(LogUnreachable):
                     if (pending := await find_queued(self._queueing, order_id, None)) is not None:
@@ -217,7 +214,8 @@ class OrderService:
         if violations:
             raise invalid(violations)
         try:
-            watch = self._watching.watch(order_id, request.after_version, _position_of(request))
+            watching = self._shards.of(order_id).watching
+            watch = watching.watch(order_id, request.after_version, _position_of(request))
             async with contextlib.aclosing(watch) as orders:
                 async for order in orders:
                     yield orders_pb2.WatchOrderResponse(order=order_message(order))
@@ -268,7 +266,7 @@ class OrderService:
         groups: list[Group] = []
         if to_decide:
             try:
-                groups = self._placing.submit(to_decide, deadline)
+                groups = self._shards.submit(to_decide, deadline)
             except Overloaded as error:
                 refused = Refused(Reason.OVERLOADED, "", error.retry_after_s)
                 results += [refusal_result(order.order_id, refused) for order in to_decide]

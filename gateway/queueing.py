@@ -16,7 +16,7 @@ import structlog
 from gateway.committing import answer_for_existing
 from gateway.metrics import GatewayMetrics
 from gateway.outcomes import RETRY_WHEN_AWAY_S, Outcome, Queued, Reason, Refused
-from journal.protocol import Journal
+from journal.protocol import Journals
 from sluice.coalescer import Coalescer
 from sluice.errors import JournalUnreachable, LogUnreachable, Overloaded
 from sluice.model import NewOrder, Order, QueuePosition, same_request
@@ -54,7 +54,7 @@ class Queueing:
         self,
         log: RequestLog,
         reachability: Reachability,
-        journal: Journal,
+        journal: Journals,
         journal_reachability: Reachability,
         *,
         now: Callable[[], datetime],
