@@ -18,7 +18,7 @@ from gateway.changing import CANCEL, CONFIRM, Changing
 from gateway.committing import Committing
 from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
-from gateway.order_service import OrderService, find_queued
+from gateway.order_service import OrderService
 from gateway.placing import Placing
 from gateway.queueing import NO_QUEUE, Queueing
 from gateway.stock_reading import StockReading
@@ -121,9 +121,7 @@ async def serve_front(
         Changing(change, journal, links, journal_reach, now=utc_now, metrics=gateway_metrics)
         for change in (CONFIRM, CANCEL)
     )
-    watching = Watching(
-        journal, journal_reach, partial(find_queued, queueing), max_watches=max_watches, metrics=gateway_metrics
-    )
+    watching = Watching(journal, journal_reach, queueing.find, max_watches=max_watches, metrics=gateway_metrics)
     orders = OrderService(
         placing,
         queueing,
