@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from gateway import order_batches
+from gateway.batch_reading import OrderBatch, read_batch
 from gateway.changing import Changing, NotAllowed
 from gateway.messages import (
     accepted_message,
@@ -31,7 +32,7 @@ from sluice.errors import JournalUnreachable, LogUnreachable, Overloaded
 from sluice.model import NewOrder, QueuePosition
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
-from sluice.trace_context import TraceContext, trace_context
+from sluice.trace_context import trace_context
 
 SERVICE_NAME = "sluice.orders.v1.OrderService"
 
@@ -68,7 +69,7 @@ class OrderService:
             SERVICE_NAME,
             {
                 "PlaceOrder": server.unary(self.place_order, orders_pb2.PlaceOrderRequest),
-                "PlaceOrders": server.stream(self.place_orders, orders_pb2.PlaceOrdersRequest),
+                "PlaceOrders": server.stream(self.place_orders, read_batch),
                 "GetOrder": server.unary(self.get_order, orders_pb2.GetOrderRequest),
                 "ListOrders": server.unary(self.list_orders, orders_pb2.ListOrdersRequest),
                 "CancelOrder": server.unary(self.cancel_order, orders_pb2.CancelOrderRequest),
@@ -107,7 +108,7 @@ class OrderService:
         return orders_pb2.PlaceOrderResponse(order=message, replayed=outcome.replayed)
 
     async def place_orders(
-        self, requests: AsyncIterator[orders_pb2.PlaceOrdersRequest], context: Any
+        self, requests: AsyncIterator[OrderBatch], context: Any
     ) -> AsyncIterator[orders_pb2.PlaceOrdersResponse]:
         """Reads ahead a bounded number of batches; answers in the order in which groups are decided."""
         answers: asyncio.Queue[orders_pb2.PlaceOrdersResponse | None] = asyncio.Queue()
@@ -216,7 +217,7 @@ class OrderService:
 
     async def _read_batches(
         self,
-        requests: AsyncIterator[orders_pb2.PlaceOrdersRequest],
+        requests: AsyncIterator[OrderBatch],
         context: Any,
         places: asyncio.Semaphore,
         answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]",
@@ -225,10 +226,11 @@ class OrderService:
         deciding: set[asyncio.Task[None]] = set()
         trace = trace_context(context.invocation_metadata())
         try:
-            async for request in requests:
+            async for batch in requests:
                 await places.acquire()
                 deadline = time.monotonic() + (context.time_remaining() or NO_DEADLINE_S)
-                task = tasks.create_task(self._decide_batch(request, trace, deadline, answers))
+                of_trace = batch if trace is None else batch.traced(trace)
+                task = tasks.create_task(self._decide_batch(of_trace, deadline, answers))
                 deciding.add(task)
                 task.add_done_callback(deciding.discard)
         except asyncio.CancelledError:
@@ -239,15 +241,11 @@ class OrderService:
         answers.put_nowait(None)
 
     async def _decide_batch(
-        self,
-        request: orders_pb2.PlaceOrdersRequest,
-        trace: TraceContext | None,
-        deadline: float,
-        answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]",
+        self, batch: OrderBatch, deadline: float, answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]"
     ) -> None:
         started = time.monotonic()
-        batch_id = request.batch_id
-        to_decide, to_queue, results = order_batches.parse_batch(request, trace)
+        batch_id = batch.batch_id
+        to_decide, to_queue, results = order_batches.sort_out(batch)
         if results:
             self._metrics.refused(Reason.INVALID_ORDER, len(results))
         groups: list[Group] = []

@@ -38,6 +38,9 @@ TOPIC_SLOT_MAPS = "slot-map"
 """The slot maps of every journal, topic and epoch, for whoever wants to know where a key is. Compacted, one partition.
 """
 
+SLOT_MAP_SEGMENT_BYTES = 1_048_576
+"""The least that Kafka takes; some fifty maps."""
+
 ANSWER_LIMIT_S = 5.0
 """For one metadata or admin request. A broker that is up answers in milliseconds, one that starts within seconds."""
 
@@ -70,7 +73,9 @@ async def make_topics(
 
 async def make_slot_map_topic(bootstrap: str, *, replication_factor: int) -> None:
     """Raises LogUnreachable, UnusableTopic."""
-    topic = NewTopic(TOPIC_SLOT_MAPS, 1, replication_factor, config={"cleanup.policy": "compact"})
+    # Only segments that are closed are compacted, and each start of a relay writes all maps again.
+    config = {"cleanup.policy": "compact", "segment.bytes": str(SLOT_MAP_SEGMENT_BYTES)}
+    topic = NewTopic(TOPIC_SLOT_MAPS, 1, replication_factor, config=config)
     await asyncio.to_thread(_make, open_admin(bootstrap), [topic])
 
 

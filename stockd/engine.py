@@ -10,7 +10,7 @@ Safety rests on three rules (design §3): a write of unknown outcome is sent aga
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
@@ -152,6 +152,8 @@ class Engine:
             return Reservation(self.incarnation, 0, [Verdict.OVERLOADED] * order_count, [0] * order_count)
         if order_count == 0:
             return Reservation(self.incarnation, 0, [], [])
+        if (granted := self._grant_at_once(batch)) is not None:
+            return granted
         loop = asyncio.get_running_loop()
         request = Request(order_count, loop.create_future())
         waiters = self._enqueue(batch, request)
@@ -178,9 +180,7 @@ class Engine:
         returning = {self._escrow(sku): -count for sku, count in units.items()}
         for escrow, count in returning.items():
             escrow.returning -= count
-        self._last_seq += 1
-        self._open[self._last_seq] = _OpenReservation(tuple(returning.items()), self._monotonic())
-        return self.incarnation, self._last_seq
+        return self.incarnation, self._number(returning.items())
 
     async def settle(self, settlements: Sequence[Settlement], timeout_s: float) -> None:
         """See StockKeeper.settle. Cannot fail here: it only changes memory."""
@@ -274,6 +274,32 @@ class Engine:
                 await asyncio.sleep(min(left, 0.05))
                 await self.close_overdue()
 
+    def _grant_at_once(self, batch: ReserveBatch) -> Reservation | None:
+        """What a busy server does all day: nobody waits, the units are in memory, every order has one line. Then each
+        is granted, and there is no need to look at them one by one. None, and nothing has happened, if it is not so.
+        """
+        if batch.lines_per_order:
+            return None
+        shelf = [self._escrow(sku) for sku in batch.skus]
+        wanted = _units_by_index(batch)
+        if not all(map(escrows.may_grant, shelf, wanted)):
+            return None
+        now = self._monotonic()
+        for escrow, units in zip(shelf, wanted, strict=True):
+            self._breadth.asked(escrow.asked, now)
+            escrow.asked.asked(units, now)
+            escrows.grant(escrow, units)
+        if self._spreading.counts:
+            self._spreading.asked(dict(zip(batch.skus, wanted, strict=True)))
+        order_count = len(batch.quantities)
+        self._metrics.verdicts(Verdict.GRANTED, order_count)
+        seq = self._number(zip(shelf, wanted, strict=True))
+        for escrow in shelf:
+            self._tend(escrow)
+        return Reservation(
+            self.incarnation, seq, [Verdict.GRANTED] * order_count, [], self._spreading.advice(batch.skus)
+        )
+
     def _enqueue(self, batch: ReserveBatch, request: Request) -> list[Waiter]:
         shelf = [self._escrow(sku) for sku in batch.skus]
         lines_of = _single_lines(batch, shelf) if not batch.lines_per_order else _lines(batch, shelf)
@@ -305,12 +331,13 @@ class Engine:
             escrow = self._escrows[sku] = Escrow(sku)
         return escrow
 
+    def _number(self, granted: Iterable[tuple[Escrow, int]]) -> int:
+        self._last_seq += 1
+        self._open[self._last_seq] = _OpenReservation(tuple(granted), self._monotonic())
+        return self._last_seq
+
     def _answer(self, request: Request) -> Reservation:
-        seq = 0
-        if request.granted:
-            self._last_seq += 1
-            seq = self._last_seq
-            self._open[seq] = _OpenReservation(tuple(request.granted.items()), self._monotonic())
+        seq = self._number(request.granted.items()) if request.granted else 0
         granted = request.verdicts.count(Verdict.GRANTED)
         self._metrics.verdicts(Verdict.GRANTED, granted)
         if granted == len(request.verdicts):
@@ -523,6 +550,16 @@ class Engine:
         self._spreading.know_servers(len({row.name for row in rows if not row.fenced}))
         if any(row.fenced for row in rows if row.incarnation == self.incarnation):
             raise self._fence()
+
+
+def _units_by_index(batch: ReserveBatch) -> Sequence[int]:
+    """Units that are asked for, per SKU of the batch."""
+    if len(batch.skus) == 1:
+        return (sum(batch.quantities),)
+    wanted = [0] * len(batch.skus)
+    for index, quantity in zip(batch.sku_indexes, batch.quantities, strict=True):
+        wanted[index] += quantity
+    return wanted
 
 
 def _single_lines(batch: ReserveBatch, shelf: Sequence[Escrow]) -> list[list[EscrowLine]]:
