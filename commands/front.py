@@ -19,7 +19,7 @@ from gateway.changing import CANCEL, CONFIRM, Changing
 from gateway.committing import Committing
 from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
-from gateway.order_service import OrderService, find_queued
+from gateway.order_service import OrderService
 from gateway.placing import Placing
 from gateway.queueing import NO_QUEUE, Queueing
 from gateway.shards import OrderShard, OrderShards, share_of
@@ -134,7 +134,7 @@ async def serve_front(
         watching = Watching(
             journal,
             reach,
-            partial(find_queued, queueing),
+            queueing.find,
             max_watches=share_of(max_watches, len(shards)),
             metrics=gateway_metrics,
         )
