@@ -16,6 +16,7 @@ from google.protobuf.message import DecodeError
 from gateway.validation import Violation, parse_order
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.model import MAX_NAME_CHARS, Line, NewOrder
+from sluice.trace_context import TraceContext
 
 _KNOWN_RESTS = 16_384
 _LONGEST_KNOWN_REST = 200
@@ -50,16 +51,29 @@ class BadOrder(NamedTuple):
 
 
 class OrderBatch(NamedTuple):
-    """A `PlaceOrdersRequest`. `orders` are the good ones."""
+    """A `PlaceOrdersRequest`: the good orders, by what is wanted of them, and the bad ones."""
 
     batch_id: int
-    orders: list[NewOrder]
+    to_decide: list[NewOrder]
+    to_queue: list[NewOrder]
     bad: list[BadOrder]
+
+    def traced(self, trace: TraceContext) -> "OrderBatch":
+        """The same, of that trace."""
+        return self._replace(
+            to_decide=[order._replace(trace=trace) for order in self.to_decide],
+            to_queue=[order._replace(trace=trace) for order in self.to_queue],
+        )
+
+    def order_ids(self) -> list[str]:
+        """Of all, in no order."""
+        return [each.order_id for orders in (self.to_decide, self.to_queue, self.bad) for each in orders]
 
 
 class _Rest(NamedTuple):
     """What an order says beside its id and its customer."""
 
+    queued: bool
     lines: tuple[Line, ...]
     hold: timedelta | None
     priority: int
@@ -72,7 +86,8 @@ def read_batch(payload: bytes) -> OrderBatch:
     except (IndexError, _Unusual):
         batch = orders_pb2.PlaceOrdersRequest.FromString(payload)
         batch_id, entries = batch.batch_id, [order.SerializeToString() for order in batch.orders]
-    orders: list[NewOrder] = []
+    to_decide: list[NewOrder] = []
+    to_queue: list[NewOrder] = []
     bad: list[BadOrder] = []
     make = tuple.__new__
     for place, entry in enumerate(entries):
@@ -88,14 +103,16 @@ def read_batch(payload: bytes) -> OrderBatch:
                 and (rest := _known_rest(entry[end:])) is not None
                 and (customer := _name(entry[_CUSTOMER_AT:end])) is not None
             ):
-                orders.append(make(NewOrder, (raw_id.decode(), customer, *rest, None)))
+                queued, *content = rest
+                order = make(NewOrder, (raw_id.decode(), customer, *content, None))
+                (to_queue if queued else to_decide).append(order)
                 continue
         message = orders_pb2.PlaceOrderRequest.FromString(entry)
-        if isinstance(order := parse_order(message), NewOrder):
-            orders.append(order)
+        if isinstance(parsed := parse_order(message), NewOrder):
+            (to_queue if message.mode == orders_pb2.MODE_QUEUED else to_decide).append(parsed)
         else:
-            bad.append(BadOrder(place, message.order_id, order))
-    return OrderBatch(batch_id, orders, bad)
+            bad.append(BadOrder(place, message.order_id, parsed))
+    return OrderBatch(batch_id, to_decide, to_queue, bad)
 
 
 class _Unusual(Exception):
@@ -151,7 +168,9 @@ def _known_rest(rest: bytes) -> _Rest | None:
         return None
     message.order_id, message.customer_id = _ANY_ID, _ANY_NAME
     order = parse_order(message)
-    return _Rest(order.lines, order.hold, order.priority) if isinstance(order, NewOrder) else None
+    if not isinstance(order, NewOrder):
+        return None
+    return _Rest(message.mode == orders_pb2.MODE_QUEUED, order.lines, order.hold, order.priority)
 
 
 def _name(raw: bytes) -> str | None:

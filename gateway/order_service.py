@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import grpc
 
+from gateway.batch_reading import OrderBatch, read_batch
 from gateway.changing import Changing, NotAllowed
 from gateway.messages import (
     accepted_message,
@@ -34,7 +35,7 @@ from sluice.errors import JournalUnreachable, LogUnreachable, Overloaded
 from sluice.model import MAX_ORDERS_PER_BATCH, NewOrder, Order, QueuePosition
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
-from sluice.trace_context import TraceContext, trace_context
+from sluice.trace_context import trace_context
 
 SERVICE_NAME = "sluice.orders.v1.OrderService"
 
@@ -71,7 +72,7 @@ class OrderService:
             SERVICE_NAME,
             {
                 "PlaceOrder": server.unary(self.place_order, orders_pb2.PlaceOrderRequest),
-                "PlaceOrders": server.stream(self.place_orders, orders_pb2.PlaceOrdersRequest),
+                "PlaceOrders": server.stream(self.place_orders, read_batch),
                 "GetOrder": server.unary(self.get_order, orders_pb2.GetOrderRequest),
                 "ListOrders": server.unary(self.list_orders, orders_pb2.ListOrdersRequest),
                 "CancelOrder": server.unary(self.cancel_order, orders_pb2.CancelOrderRequest),
@@ -110,7 +111,7 @@ class OrderService:
         return orders_pb2.PlaceOrderResponse(order=message, replayed=outcome.replayed)
 
     async def place_orders(
-        self, requests: AsyncIterator[orders_pb2.PlaceOrdersRequest], context: Any
+        self, requests: AsyncIterator[OrderBatch], context: Any
     ) -> AsyncIterator[orders_pb2.PlaceOrdersResponse]:
         """Reads ahead a bounded number of batches; answers in the order in which groups are decided."""
         answers: asyncio.Queue[orders_pb2.PlaceOrdersResponse | None] = asyncio.Queue()
@@ -219,7 +220,7 @@ class OrderService:
 
     async def _read_batches(
         self,
-        requests: AsyncIterator[orders_pb2.PlaceOrdersRequest],
+        requests: AsyncIterator[OrderBatch],
         context: Any,
         places: asyncio.Semaphore,
         answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]",
@@ -228,10 +229,11 @@ class OrderService:
         deciding: set[asyncio.Task[None]] = set()
         trace = trace_context(context.invocation_metadata())
         try:
-            async for request in requests:
+            async for batch in requests:
                 await places.acquire()
                 deadline = time.monotonic() + (context.time_remaining() or NO_DEADLINE_S)
-                task = tasks.create_task(self._decide_batch(request, trace, deadline, answers))
+                of_trace = batch if trace is None else batch.traced(trace)
+                task = tasks.create_task(self._decide_batch(of_trace, deadline, answers))
                 deciding.add(task)
                 task.add_done_callback(deciding.discard)
         except asyncio.CancelledError:
@@ -242,15 +244,11 @@ class OrderService:
         answers.put_nowait(None)
 
     async def _decide_batch(
-        self,
-        request: orders_pb2.PlaceOrdersRequest,
-        trace: TraceContext | None,
-        deadline: float,
-        answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]",
+        self, batch: OrderBatch, deadline: float, answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]"
     ) -> None:
         started = time.monotonic()
-        batch_id = request.batch_id
-        to_decide, to_queue, results = _parse_batch(request, trace)
+        batch_id = batch.batch_id
+        to_decide, to_queue, results = _sort_out(batch)
         if results:
             self._metrics.refused(Reason.INVALID_ORDER, len(results))
         groups: list[Group] = []
@@ -285,7 +283,7 @@ async def _queued(batch_id: int, orders: Sequence[NewOrder], queueing: Queueing)
     return partial(queued_answer, batch_id, orders, await queueing.queue(orders))
 
 
-class _Parsed(NamedTuple):
+class _SortedOut(NamedTuple):
     """The good orders, by what is wanted of them, and a result for each bad one; all are bad if there are too many."""
 
     to_decide: Sequence[NewOrder]
@@ -293,21 +291,16 @@ class _Parsed(NamedTuple):
     results: list[orders_pb2.OrderResult]
 
 
-def _parse_batch(request: orders_pb2.PlaceOrdersRequest, trace: TraceContext | None) -> _Parsed:
-    to_decide: list[NewOrder] = []
-    to_queue: list[NewOrder] = []
-    results: list[orders_pb2.OrderResult] = []
-    if len(request.orders) > MAX_ORDERS_PER_BATCH:
+def _sort_out(batch: OrderBatch) -> _SortedOut:
+    _, to_decide, to_queue, bad = batch
+    if len(to_decide) + len(to_queue) + len(bad) > MAX_ORDERS_PER_BATCH:
         too_many = Refused(Reason.INVALID_ORDER, f"orders: a batch has at most {MAX_ORDERS_PER_BATCH} orders")
-        return _Parsed([], [], [refusal_result(message.order_id, too_many) for message in request.orders])
-    for index, message in enumerate(request.orders):
-        order = parse_order(message, trace)
-        if isinstance(order, NewOrder):
-            (to_queue if message.mode == orders_pb2.MODE_QUEUED else to_decide).append(order)
-        else:
-            text = "; ".join(f"orders[{index}].{field}: {description}" for field, description in order)
-            results.append(refusal_result(message.order_id, Refused(Reason.INVALID_ORDER, text)))
-    return _Parsed(to_decide, to_queue, results)
+        return _SortedOut([], [], [refusal_result(order_id, too_many) for order_id in batch.order_ids()])
+    results = []
+    for place, order_id, violations in bad:
+        text = "; ".join(f"orders[{place}].{field}: {description}" for field, description in violations)
+        results.append(refusal_result(order_id, Refused(Reason.INVALID_ORDER, text)))
+    return _SortedOut(to_decide, to_queue, results)
 
 
 async def find_queued(queueing: Queueing, order_id: str, position: QueuePosition | None) -> Order | None:

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 
 from gateway.batch_reading import BadOrder, OrderBatch, read_batch
 from gateway.validation import parse_order
-from sluice._gen.orders.v1.orders_pb2 import OrderLine, PlaceOrderRequest, PlaceOrdersRequest
+from sluice._gen.orders.v1.orders_pb2 import MODE_DIRECT, MODE_QUEUED, OrderLine, PlaceOrderRequest, PlaceOrdersRequest
 from sluice.model import Line, NewOrder
 from tests.unit.test_validation import ORDERS, TEXT
 
@@ -21,20 +21,23 @@ PLAIN = st.builds(
     order_id=st.uuids().map(str),
     customer_id=st.sampled_from(["ada", "bob", "x" * 127, "x" * 128, "ß" * 64, "a\nb"]) | TEXT,
     lines=st.lists(st.builds(OrderLine, sku=SKUS, quantity=st.integers(0, 3)), max_size=2),
+    mode=st.sampled_from([0, MODE_DIRECT, MODE_QUEUED]),
 )
 BATCHES = st.builds(PlaceOrdersRequest, batch_id=st.integers(0, 2**64 - 1), orders=st.lists(PLAIN | ORDERS, max_size=6))
 
 
 def read_by_generated_classes(payload: bytes) -> OrderBatch:
     message = PlaceOrdersRequest.FromString(payload)
-    orders, bad = [], []
-    for index, each in enumerate(message.orders):
+    to_decide, to_queue, bad = [], [], []
+    for place, each in enumerate(message.orders):
         order = parse_order(each)
-        if isinstance(order, NewOrder):
-            orders.append(order)
+        if not isinstance(order, NewOrder):
+            bad.append(BadOrder(place, each.order_id, order))
+        elif each.mode == MODE_QUEUED:
+            to_queue.append(order)
         else:
-            bad.append(BadOrder(index, each.order_id, order))
-    return OrderBatch(message.batch_id, orders, bad)
+            to_decide.append(order)
+    return OrderBatch(message.batch_id, to_decide, to_queue, bad)
 
 
 def outcome(read: Callable[[bytes], OrderBatch], payload: bytes) -> OrderBatch | None:
@@ -99,5 +102,5 @@ def test_an_order_like_most() -> None:
         order_id=str(uuid.UUID(int=7)), customer_id="ada", lines=[OrderLine(sku="tea", quantity=2)]
     )
     batch = read_batch(PlaceOrdersRequest(batch_id=2**40, orders=[order]).SerializeToString())
-    assert batch == OrderBatch(2**40, [NewOrder(ID, "ada", (Line("tea", 2),))], [])
-    assert isinstance(batch.orders[0], NewOrder)
+    assert batch == OrderBatch(2**40, [NewOrder(ID, "ada", (Line("tea", 2),))], [], [])
+    assert isinstance(batch.to_decide[0], NewOrder)
