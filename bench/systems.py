@@ -26,7 +26,7 @@ class ForeignServer(Exception):
 @dataclass(frozen=True)
 class System:
     """`pids` by name; those in `python` are processes of ours. `audit` reads everything that was sold here. `metrics`
-    holds where each stock server shows them. `facts`: settings of a server that is this system's own.
+    holds where each stock server shows them, `stockds` where it is, as settings name them. `facts`: settings of a server that is this system's own.
     """
 
     name: str
@@ -36,6 +36,7 @@ class System:
     audit: Callable[[], AuditReport]
     drain: Callable[[], None]
     metrics: Sequence[str] = ()
+    stockds: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -88,6 +89,7 @@ def whole_cluster(directory: Path, say: Callable[[str], None]) -> Iterator[tuple
             lambda: asyncio.run(_audit_cluster(ends)),
             partial(wait_until_published, ends.postgres),
             [process.metrics for process in processes if process.role == "stockd" and process.metrics],
+            ",".join(f"{process.name}={process.endpoint}" for process in processes if process.role == "stockd"),
         )
         yield system, ends
     finally:
