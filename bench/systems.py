@@ -26,8 +26,8 @@ class ForeignServer(Exception):
 @dataclass(frozen=True)
 class System:
     """`pids` by name; those in `python` are processes of ours. `audit` reads everything that was sold here. `metrics`
-    holds where each stock server shows them, `stockds` where it is, as settings name them. `facts`: settings of a server
-    that is this system's own.
+    holds where each stock server shows them, `stockds` where it is, as settings name them. `facts`: settings of a
+    server that is this system's own.
     """
 
     name: str
