@@ -34,7 +34,7 @@ def at_rate(stage: Stage, system: System, rate: float, **notes: Any) -> None:
         "warm_s": stage.plan.rate_warm_s,
         "seconds": stage.plan.rate_seconds,
     }
-    wait_until_quiet(system.metrics)
+    wait_until_quiet(system.metrics, stage.plan.quiet_s)
     results, cost = stage.drive(system, [load] * generators)
     stage.note(
         "at_rate", system.name, f"{rate:,.0f}/s offered", joined(results) | cost | notes | {"generators": generators}
