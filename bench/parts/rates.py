@@ -25,7 +25,9 @@ def run(stage: Stage, repetition: int) -> None:
 
 
 def at_rate(stage: Stage, system: System, rate: float, **notes: Any) -> None:
-    generators = max(1, round(rate / RATE_OF_ONE_GENERATOR))
+    # One core is the server's: with more generators than that its share of the time, not its work, would be measured.
+    at_most = max(1, stage.document["machine"]["cores"] - 1)
+    generators = min(max(1, round(rate / RATE_OF_ONE_GENERATOR)), at_most)
     load = {
         "kind": "at_rate",
         "endpoint": system.endpoint,
