@@ -1,4 +1,4 @@
-"""The heart: `submit(orders)` decides every order. The unary call, the stream and later the queue all end here.
+"""The heart: `submit(orders)` decides every order. The unary call, the stream and the queue all end here.
 
 Orders that need the same stock server travel together; carts over several servers travel apart, so that a slow
 server delays only those who need it. A group is reserved, committed and settled as one.
@@ -19,7 +19,7 @@ from gateway.committing import (
     answer_for_existing,
 )
 from gateway.keepers import KeeperLink, Keepers
-from gateway.metrics import GatewayMetrics
+from gateway.metrics import OrderCounts
 from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Outcome, Reason, Refused
 from journal.protocol import Journal
 from sluice.coalescer import Coalescer
@@ -98,7 +98,7 @@ class Placing:
         monotonic: Callable[[], float],
         reserve_limit_s: float,
         max_orders_in_flight: int,
-        metrics: GatewayMetrics,
+        metrics: OrderCounts,
     ) -> None:
         """`reserve_limit_s`: from an order's arrival until it must have its units, whoever has to be asked for them."""
         self._keepers = keepers

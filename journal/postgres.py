@@ -12,17 +12,20 @@ import asyncpg
 from journal.connections import Connection, Connections, Work, close, connect, run_on
 from journal.migration import migrate_postgres, migrations
 from journal.postgres_rows import ORDER_COLUMNS, find_orders, read_order, read_sums
-from journal.postgres_transactions import FENCED, LIMITS, commit, transition
+from journal.postgres_transactions import FENCED, LIMITS, commit, reject, transition
 from journal.protocol import (
     RECLAIM_AGAIN_S,
     RECLAIM_FOR_S,
     Backlog,
     Batch,
     CommitResult,
+    Committed,
     HoldsLease,
     IncarnationFenced,
     IncarnationRow,
+    OrdersExist,
     OutboxRow,
+    RejectionBatch,
     TransitionBatch,
     TransitionResult,
 )
@@ -88,6 +91,9 @@ class PostgresJournal:
 
     async def commit(self, batch: Batch) -> CommitResult:
         return await self._committing.run(partial(commit, batch))
+
+    async def reject(self, batch: RejectionBatch) -> Committed | OrdersExist:
+        return await self._committing.run(partial(reject, batch))
 
     async def transition(self, batch: TransitionBatch) -> TransitionResult:
         return await self._committing.run(partial(transition, batch))

@@ -82,6 +82,26 @@ class TransitionBatch(NamedTuple):
     update_time: datetime
 
 
+class Rejection(NamedTuple):
+    """What becomes of an order that was queued and did not get its units. `sku` decided it; `restocked`: units of it
+    that had ever been restocked then, if it was for want of units, else 0.
+    """
+
+    order: NewOrder
+    reason: str
+    sku: str
+    restocked: int = 0
+
+
+class RejectionBatch(NamedTuple):
+    """One transaction. `events` and `event_count` as in `Batch`; `rejections` must not name an order twice."""
+
+    rejections: Sequence[Rejection]
+    events: bytes
+    event_count: int
+    time: datetime
+
+
 class Committed(NamedTuple):
     """The batch stands."""
 
@@ -208,6 +228,12 @@ class Journal(Protocol):
     async def commit(self, batch: Batch) -> CommitResult:
         """After JournalUnreachable with `outcome_unknown` commit the same batch again: ReservationsClosed or
         OrdersExist then show that it had happened.
+        """
+        ...
+
+    async def reject(self, batch: RejectionBatch) -> Committed | OrdersExist:
+        """Writes orders that never had units, for good. After JournalUnreachable with `outcome_unknown` do the same
+        batch again: OrdersExist then shows that it had happened.
         """
         ...
 

@@ -396,7 +396,7 @@ def _logged_event(message: Message) -> LoggedEvent:
     assert partition is not None
     assert offset is not None
     try:
-        event = read_event(topic, message.key(), message.value(), message.headers())
+        event = read_event(topic, message.key(), message.value(), message.headers(), offset)
     except UnreadableRecord as error:
         raise UnreadableRecord(f"{topic}/{partition} at {offset}: {error}") from error
     return LoggedEvent(event, partition, offset)

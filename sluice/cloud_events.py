@@ -8,7 +8,7 @@ from datetime import UTC, datetime
 from functools import lru_cache
 from uuid import UUID
 
-from sluice.seams.event_log import Event, Position
+from sluice.seams.event_log import NO_JOURNAL, TOPIC_ORDER_REQUESTED, Event, Position
 from sluice.trace_context import TRACEPARENT, TRACESTATE, TraceContext, read_trace_context
 
 HeaderValue = str | bytes | None
@@ -61,18 +61,32 @@ class HeaderWriter:
             self._position_prefix = f"{journal}/"
 
 
+def request_headers(
+    event_id: str, event_type: str, time_ms: int, trace: TraceContext | None
+) -> list[tuple[str, HeaderValue]]:
+    """Of a record of `order-requested`."""
+    return [
+        _SPEC_VERSION,
+        ("ce_source", "/sluice"),
+        ("ce_type", event_type),
+        ("ce_time", _rfc3339(time_ms)),
+        _CONTENT_TYPE,
+        ("ce_id", event_id),
+        *(_trace_headers(trace) if trace is not None else ()),
+    ]
+
+
 def _trace_headers(trace: TraceContext) -> list[tuple[str, HeaderValue]]:
     state: list[tuple[str, HeaderValue]] = [(TRACESTATE, trace.tracestate)] if trace.tracestate else []
     return [(TRACEPARENT, trace.traceparent), *state]
 
 
-def read_event(topic: str, key: bytes | None, value: bytes | None, headers: Headers | None) -> Event:
-    """The event that `HeaderWriter` made a record of. Raises UnreadableRecord."""
+def read_event(topic: str, key: bytes | None, value: bytes | None, headers: Headers | None, offset: int) -> Event:
+    """The event that `HeaderWriter` or `request_headers` made a record of, at `offset`. Raises UnreadableRecord."""
     if key is None or value is None:
         raise UnreadableRecord("no key or no value")
     named = dict(headers or ())
     try:
-        journal, number, place = _text(named, "sluice-position").split("/")
         return Event(
             topic,
             key.decode(),
@@ -80,11 +94,16 @@ def read_event(topic: str, key: bytes | None, value: bytes | None, headers: Head
             _text(named, "ce_id"),
             _text(named, "ce_type"),
             _time_ms(_text(named, "ce_time")),
-            Position(_journal_id(journal), int(number), int(place)),
+            _position(named) if topic != TOPIC_ORDER_REQUESTED else Position(NO_JOURNAL, offset, 0),
             _trace(named) if TRACEPARENT in named else None,
         )
     except ValueError as error:
         raise UnreadableRecord(str(error)) from error
+
+
+def _position(named: Mapping[str, HeaderValue]) -> Position:
+    journal, number, place = _text(named, "sluice-position").split("/")
+    return Position(_journal_id(journal), int(number), int(place))
 
 
 def _trace(named: Mapping[str, HeaderValue]) -> TraceContext | None:

@@ -411,7 +411,7 @@ def _record(message: Message) -> Record | None:
     assert offset is not None
     key, value, headers = message.key(), message.value(), message.headers()
     try:
-        return LoggedEvent(read_event(topic, key, value, headers), partition, offset)
+        return LoggedEvent(read_event(topic, key, value, headers, offset), partition, offset)
     except UnreadableRecord as reason:
         named = headers.items() if isinstance(headers, dict) else headers or ()
         return Unreadable(topic, partition, offset, key, value, tuple(named), str(reason))

@@ -32,13 +32,15 @@ class ClusterSpec:
     directory: Path = DEFAULT_DIRECTORY
     store: Literal["cassandra", "redis"] = "cassandra"
     nodes: int = 1
+    # Of Kafka; also the number of copies of each partition.
+    brokers: int = 1
     stockds: int = 2
     gateways: int = 1
     relays: int = 1
-    # Of lifecycle, compensation and projection, comma separated; they share one process. By default two are not among
-    # them: lifecycle writes every order twice more, projection reads and writes each line's SKU once more, and a sale
-    # on one machine should not pay for it unasked.
-    consumers: str = "compensation"
+    # Of lifecycle, compensation, projection and queue, comma separated; they share one process. By default two are not
+    # among them: lifecycle writes every order twice more, projection reads and writes each line's SKU once more, and a
+    # sale on one machine should not pay for it unasked.
+    consumers: str = "compensation,queue"
     log_level: str = "info"
     # As the setting of stockd: tests of dead servers need not wait as long as a sale should.
     peer_dead_after_s: float = 10.0
@@ -49,6 +51,8 @@ class ClusterSpec:
     def __post_init__(self) -> None:
         if self.nodes not in NODE_COUNTS:
             raise ValueError(f"nodes must be one of {NODE_COUNTS}, not {self.nodes}")
+        if self.brokers not in kafka.BROKER_COUNTS:
+            raise ValueError(f"brokers must be one of {kafka.BROKER_COUNTS}, not {self.brokers}")
         if self.store not in STORES:
             raise ValueError(f"store must be one of {STORES}, not {self.store}")
         if self.store != "cassandra" and "projection" in self.consumers.split(","):
@@ -65,6 +69,8 @@ class ClusterSpec:
             if self.store != "cassandra":
                 return []
             return [f"cassandra-{index}" for index in range(1, self.nodes + 1)]
+        if role == "kafka":
+            return ["kafka"] if self.brokers == 1 else [f"kafka-{index}" for index in range(1, self.brokers + 1)]
         if role == "consume":
             # Consumers that end orders give their units back to the stock servers.
             return ["consume-0"] if self.consumers and self.stockds else []
@@ -85,9 +91,10 @@ class Listener(NamedTuple):
 def listeners(spec: ClusterSpec) -> list[Listener]:
     wanted = [
         Listener("postgres", _POSTGRES_PORT, (("postgres", LOOPBACK),)),
-        Listener("kafka", _KAFKA_PORT, (("kafka", LOOPBACK),)),
-        Listener("kafka-controller", None, (("kafka", LOOPBACK),), fixed=True),
     ]
+    for i, name in enumerate(spec.names("kafka")):
+        wanted.append(Listener(name, _KAFKA_PORT + i, ((name, LOOPBACK),)))
+        wanted.append(Listener(f"{name}-controller", None, ((name, LOOPBACK),), fixed=True))
     if spec.store == "redis":
         wanted.append(Listener("redis", _REDIS_PORT, (("redis", LOOPBACK),)))
     else:
@@ -146,12 +153,18 @@ def nodes(spec: ClusterSpec, ports: Mapping[str, int]) -> list[cassandra.Node]:
     ]
 
 
+def brokers(spec: ClusterSpec, ports: Mapping[str, int]) -> list[kafka.Broker]:
+    return [
+        kafka.Broker(name, ports[name], ports[f"{name}-controller"], spec.host(name)) for name in spec.names("kafka")
+    ]
+
+
 def endpoints(spec: ClusterSpec, ports: Mapping[str, int]) -> Endpoints:
     return Endpoints(
         gateways=[f"{spec.host(name)}:{ports[name]}" for name in spec.names("gateway")],
         postgres=postgres.url(ports["postgres"], spec.host("postgres")),
         cassandra=",".join(node.contact_point for node in nodes(spec, ports)),
-        kafka=kafka.bootstrap(ports["kafka"], spec.host("kafka")),
+        kafka=kafka.bootstrap(brokers(spec, ports)),
         redis=redis.url(ports["redis"]) if spec.store == "redis" else "",
     )
 
