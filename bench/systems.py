@@ -70,12 +70,13 @@ def embedded(directory: Path) -> Iterator[System]:
 
 @contextmanager
 def whole_cluster(directory: Path, say: Callable[[str], None]) -> Iterator[tuple[System, Endpoints]]:
-    """1 gateway, 2 stockd, 1 relay, and one server each of Cassandra, Kafka and PostgreSQL. No consumers: what becomes
-    of orders after they are on Kafka is not on their way.
+    """1 gateway, 2 stockd, 1 relay, and one server each of Cassandra, Kafka and PostgreSQL. Of the consumers only the
+    one that decides queued orders, idle while there are none: what becomes of others once they are on Kafka is not on
+    their way.
 
     Raises ForeignServer, and whatever `cluster.up` raises.
     """
-    spec = ClusterSpec(directory / "cluster", stockds=2, gateways=1, relays=1, consumers="", log_level="warning")
+    spec = ClusterSpec(directory / "cluster", stockds=2, gateways=1, relays=1, consumers="queue", log_level="warning")
     try:
         up = cluster.up(spec, say=say)
         ends = up.endpoints
