@@ -29,9 +29,9 @@ from sluice.seams.event_log import Event, EventPublisher
 OpenPublisher = Callable[[], Awaitable[EventPublisher]]
 """Raises LogUnreachable."""
 
-MAX_EVENTS_IN_FLIGHT = 40_000
-"""Not acknowledged yet. At 150,000 events/s Kafka may take 250 ms to answer, gathering a batch included, before this
-slows the relay down; at about 1 KB an event, decoded and queued, it is 40 MB. One row is always let through, whatever
+MAX_EVENTS_IN_FLIGHT = 30_000
+"""Not acknowledged yet. At 150,000 events/s Kafka may take 200 ms to answer, gathering a batch included, before this
+slows the relay down; at about 1.7 KB an event, decoded and queued, it is 50 MB. One row is always let through, whatever
 its size."""
 
 CHUNK_EVENTS = 1_000
