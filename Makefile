@@ -5,7 +5,7 @@ SLUICE := .venv/bin/sluice
 PYTHON := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: run serve run-cluster test check chaos protos bench clean
+.PHONY: run serve run-cluster test check chaos protos bench bench-events clean
 
 run: .venv/ready
 	$(SLUICE) demo
@@ -35,6 +35,11 @@ protos: .venv/ready
 
 bench: .venv/ready
 	$(PYTHON) -m bench
+
+# Needs what draws the plot besides; parts can be measured one by one, see --help.
+bench-events: .venv/ready
+	$(UV) sync --locked --quiet --group bench
+	$(PYTHON) -m bench.events
 
 # uv lives beside the environment it makes, so nothing global is touched.
 $(UV):
