@@ -5,7 +5,7 @@ SLUICE := .venv/bin/sluice
 PYTHON := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: run serve run-cluster test check chaos protos bench bench-events clean
+.PHONY: run serve run-cluster test check chaos protos bench bench-report bench-smoke bench-events clean
 
 run: .venv/ready
 	$(SLUICE) demo
@@ -33,12 +33,19 @@ chaos: .venv/ready
 protos: .venv/ready
 	$(PYTHON) -m proto.generate
 
+# Figures on the terminal and as JSON. PARTS="calls streams" measures only those.
 bench: .venv/ready
-	$(PYTHON) -m bench
+	$(SLUICE) bench run $(foreach part,$(PARTS),--part $(part))
 
-# Needs what draws the plot besides; parts can be measured one by one, see --help.
+# The same, and the pages that are made from it: docs/performance.md, its pictures, the README's figures.
+bench-report: .venv/ready
+	$(SLUICE) bench run --report
+
+bench-smoke: .venv/ready
+	$(SLUICE) bench smoke
+
+# Events alone, with their page and plot. Parts can be measured one by one: python -m bench.events --help
 bench-events: .venv/ready
-	$(UV) sync --locked --quiet --group bench
 	$(PYTHON) -m bench.events
 
 # uv lives beside the environment it makes, so nothing global is touched.

@@ -1,6 +1,6 @@
 """`python -m bench.reclaim`: how long it takes to fold what a dead stock server held, on real Cassandra and PostgreSQL.
 
-Every SKU has one unit in the dead server's row, so every fold is a serial read and a conditional write, as at worst.
+Every SKU has one unit in the dead server's row, so each is a conditional write, as at worst.
 """
 
 import asyncio
@@ -15,6 +15,7 @@ from typing import Annotated
 from uuid import UUID, uuid4
 
 import typer
+import uvloop
 
 from deploy.local import cassandra, packages, postgres
 from deploy.local.ports import free_port
@@ -48,7 +49,7 @@ def main(
         try:
             for server in servers:
                 server.start()
-            figures = asyncio.run(measure(postgres.url(port), node.contact_point, skus))
+            figures = uvloop.run(measure(postgres.url(port), node.contact_point, skus))
         finally:
             for server in servers:
                 server.kill()

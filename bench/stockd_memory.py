@@ -19,6 +19,7 @@ from uuid import UUID
 import typer
 from prometheus_client import CollectorRegistry
 
+import commands.stockd  # noqa: F401 - a stock server has all of this in memory, too
 from sluice.model import StockPolicy
 from sluice.seams.stock_keeper import ReserveBatch, Settlement
 from sluice.seams.stock_store import Applied, Consistency, Ledger, Row

@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.checks import Finding, HeldUnits
+from audit.fcfs import FcfsReport, audit_fcfs
 from audit.rest import check_at_rest
 from audit.rows import rows_of
 from audit.running import AuditReport, Look, run_confirmed_audit
@@ -25,6 +26,7 @@ from journal.events import MalformedOutboxRow
 from journal.migration import DatabaseTooNew, DatabaseTooOld
 from journal.protocol import Journal
 from journal.sqlite import SqliteJournal
+from journal.sqlite_requests import SqliteRequests
 from sluice.cloud_events import UnreadableRecord
 from sluice.errors import LedgerMissing, Unreachable
 from sluice.kafka_topics import UnusableTopic
@@ -76,6 +78,10 @@ def audit(
         bool,
         typer.Option("--at-rest", help="nothing should be going on: units in escrow and waiting events are findings"),
     ] = False,
+    fcfs: Annotated[
+        bool,
+        typer.Option("--fcfs", help="instead: were queued orders served in the order in which they came?"),
+    ] = False,
     watch: Annotated[
         float | None, typer.Option(min=0.1, metavar="SECONDS", help="look again and again, and say what has changed")
     ] = None,
@@ -91,6 +97,9 @@ def audit(
         given = {option: value for option, value in options.items() if value is not None}
         parts = cluster_parts(journal_url, load(StockStoreSettings, given), kafka)
     try:
+        if fcfs:
+            _finish_fcfs(asyncio.run(_run_fcfs(parts)), as_json=as_json)
+            return
         if watch is not None:
             asyncio.run(_watch(parts, watch, at_rest=at_rest, as_json=as_json))
         report = asyncio.run(_run(parts, at_rest=at_rest))
@@ -111,6 +120,29 @@ async def _run(parts: AbstractAsyncContextManager[Parts], *, at_rest: bool) -> A
     async with parts as opened:
         report = await run_confirmed_audit(opened.journal, opened.store, opened.log)
         return _resting(report) if at_rest else report
+
+
+async def _run_fcfs(parts: AbstractAsyncContextManager[Parts]) -> FcfsReport:
+    async with parts as opened:
+        return await audit_fcfs(opened.log, opened.journal, opened.store)
+
+
+def _finish_fcfs(report: FcfsReport, *, as_json: bool) -> None:
+    findings, *counts = report
+    if as_json:
+        shown = dict(zip(FcfsReport._fields[1:], counts, strict=True))
+        typer.echo(json.dumps({"fcfs": _found(findings) or "ok"} | shown))
+    else:
+        console = Console()
+        if findings:
+            console.print(_table(findings))
+        verdict = f"{len(findings)} findings" if findings else "ok"
+        console.print(
+            f"fcfs: {verdict} ({report.requests} orders in {report.queues} queues:"
+            f" {report.accepted} accepted, {report.rejected} rejected, {report.undecided} undecided)"
+        )
+    if findings:
+        raise typer.Exit(EXIT_FINDINGS)
 
 
 async def _watch(parts: AbstractAsyncContextManager[Parts], interval_s: float, *, at_rest: bool, as_json: bool) -> None:
@@ -136,7 +168,8 @@ async def embedded_parts(data_dir: Path) -> AsyncIterator[Parts]:
     file = await SqliteFile.open_read_only(data_dir / DATABASE_FILE)
     try:
         journal = await SqliteJournal.open(file)
-        yield Parts(journal, await SqliteStore.open(file), EmbeddedLog(journal))
+        log = EmbeddedLog(journal, SqliteRequests(file, journal.journal_id))
+        yield Parts(journal, await SqliteStore.open(file), log)
     finally:
         await file.close()
 
@@ -198,13 +231,17 @@ def _print_look(look: Look) -> None:
         typer.echo(f"  gone {finding.invariant} {finding.subject}: {finding.message}")
 
 
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table("invariant", "subject", "what is wrong", "rows to look at")
+    for finding in findings:
+        table.add_row(*finding, "\n".join(rows_of(finding)))
+    return table
+
+
 def _print(report: AuditReport) -> None:
     console = Console()
     if report.findings:
-        table = Table("invariant", "subject", "what is wrong", "rows to look at")
-        for finding in report.findings:
-            table.add_row(*finding, "\n".join(rows_of(finding)))
-        console.print(table)
+        console.print(_table(report.findings))
     verdict = f"{len(report.findings)} findings" if report.findings else "ok"
     console.print(f"audit: {verdict} ({report.orders} orders, {report.skus} SKUs, {report.events} events)")
     if report.held:

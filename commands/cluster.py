@@ -44,7 +44,9 @@ def up(
     relays: Annotated[int | None, typer.Option(min=0, help="Relays; one is active. [default: 1]")] = None,
     consumers: Annotated[
         str | None,
-        typer.Option(help="Of lifecycle, compensation and projection, comma separated. [default: compensation]"),
+        typer.Option(
+            help="Of lifecycle, compensation, projection and queue, comma separated. [default: compensation,queue]"
+        ),
     ] = None,
     log_level: Annotated[str | None, typer.Option(help="Log level of Sluice's processes. [default: info]")] = None,
     data_dir: DataDirectory = DEFAULT_DIRECTORY,

@@ -18,8 +18,9 @@ from gateway.changing import CANCEL, CONFIRM, Changing
 from gateway.committing import Committing
 from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
-from gateway.order_service import OrderService
+from gateway.order_service import OrderService, find_queued
 from gateway.placing import Placing
+from gateway.queueing import NO_QUEUE, Queueing
 from gateway.stock_reading import StockReading
 from gateway.stock_service import StockService
 from gateway.stock_watching import StockWatching
@@ -32,6 +33,7 @@ from sluice.reachability import Reachability
 from sluice.rpc import reflection
 from sluice.rpc import server as rpc_server
 from sluice.rpc.health import Health
+from sluice.seams.request_log import RequestLog
 from sluice.seams.stock_keeper import StockKeeper
 from sluice.seams.stock_store import StockStore
 from sluice.settings import split_host_port
@@ -57,6 +59,7 @@ async def serve_front(
     keepers: Mapping[str, StockKeeper],
     journal: Journal,
     store: StockStore,
+    requests: RequestLog | None,
     registry: CollectorRegistry,
     reserve_limit_s: float,
     journal_connections: int,
@@ -70,7 +73,7 @@ async def serve_front(
 ) -> None:
     """Serves until `stop`, then drains: nothing new is taken in, what is in flight is answered.
 
-    `background` runs as long; if one of it fails, so does this.
+    `background` runs as long; if one of it fails, so does this. Without `requests` there is no queue mode.
     """
     server = rpc_server.new_server()
     links = Keepers(keepers)
@@ -81,6 +84,8 @@ async def serve_front(
 
     journal_reach = Reachability("journal", journal.ping)
     store_reach = Reachability("stock store", store.ping)
+    queue_reach = Reachability("queue", (requests or NO_QUEUE).ping)
+    queue_reach.away = requests is None
     keepers_reach = Reachability("stock servers", probe_keepers)
     order_needs = (journal_reach, keepers_reach, store_reach)
     health = Health(
@@ -103,13 +108,25 @@ async def serve_front(
         max_orders_in_flight=max_orders_in_flight,
         metrics=gateway_metrics,
     )
+    queueing = Queueing(
+        requests or NO_QUEUE,
+        queue_reach,
+        journal,
+        journal_reach,
+        now=utc_now,
+        max_orders_in_flight=max_orders_in_flight,
+        metrics=gateway_metrics,
+    )
     confirming, cancelling = (
         Changing(change, journal, links, journal_reach, now=utc_now, metrics=gateway_metrics)
         for change in (CONFIRM, CANCEL)
     )
-    watching = Watching(journal, journal_reach, max_watches=max_watches, metrics=gateway_metrics)
+    watching = Watching(
+        journal, journal_reach, partial(find_queued, queueing), max_watches=max_watches, metrics=gateway_metrics
+    )
     orders = OrderService(
         placing,
+        queueing,
         confirming,
         cancelling,
         watching,
@@ -122,26 +139,23 @@ async def serve_front(
         stock_reading.read, max_watches=max_stock_watches, look_seconds=gateway_metrics.stock_look_seconds
     )
     stock = StockService(store, journal, stock_reading, stock_watching)
-    metrics.gauge(
-        registry,
-        "sluice_gateway_stock_watches",
-        "watches of stock that are open",
-        lambda: stock_watching.open_watches,
-    )
-    metrics.gauge(registry, "sluice_gateway_orders_in_flight", "orders being decided", lambda: placing.orders_in_flight)
-    metrics.gauge(registry, "sluice_gateway_watches", "watches of orders that are open", lambda: watching.open_watches)
-    for reach in order_needs:
-        name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
-        metrics.gauge(registry, name, f"1 while the {reach.name} does not answer", partial(_away, reach))
+    for name, text, value in (
+        ("stock_watches", "watches of stock that are open", lambda: stock_watching.open_watches),
+        ("orders_in_flight", "orders being decided", lambda: placing.orders_in_flight),
+        ("watches", "watches of orders that are open", lambda: watching.open_watches),
+    ):
+        metrics.gauge(registry, f"sluice_gateway_{name}", text, value)
+    # A gateway without its queue is healthy: only orders that are to be queued need it.
+    reaches = order_needs if requests is None else (*order_needs, queue_reach)
+    _show_reach(registry, reaches)
     _show_keepers(registry, links)
     server.add_generic_rpc_handlers((orders.handler(), stock.handler()))
     reflection.enable(server, REFLECTED_SERVICES)
     channelz.add_channelz_servicer(server)
     port = await rpc_server.start(server, listen)
-    address = f"{split_host_port(listen)[0]}:{port}"
-    _log.info("serving", listen=address)
+    _log.info("serving", listen=f"{split_host_port(listen)[0]}:{port}")
     try:
-        watches = [reach.watch() for reach in order_needs]
+        watches = [reach.watch() for reach in reaches]
         await until_stopped(
             stop,
             health.publish(),
@@ -163,12 +177,19 @@ async def serve_front(
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_limit_s):
                 await placing.idle()
+                await queueing.idle()
                 await confirming.idle()
                 await cancelling.idle()
         links.close()
 
 
 LOOP_LAG_INTERVAL_S = 0.25
+
+
+def _show_reach(registry: CollectorRegistry, reaches: Sequence[Reachability]) -> None:
+    for reach in reaches:
+        name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
+        metrics.gauge(registry, name, f"1 while the {reach.name} does not answer", partial(_away, reach))
 
 
 def _away(reach: Reachability) -> float:

@@ -6,6 +6,7 @@ from commands import process
 from commands.front import serve_front
 from commands.stock_servers import rpc_keepers
 from journal.postgres import PostgresJournal
+from sluice.seams.request_log import RequestLog
 from sluice.settings import GatewaySettings
 from sluice.telemetry import metrics
 from stockd.stores.chosen import open_store
@@ -32,6 +33,7 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         stop,
         lambda: open_store(settings),
     )
+    requests = _open_queue(settings.kafka)
     try:
         async with rpc_keepers(settings.stockd) as keepers:
             await serve_front(
@@ -39,6 +41,7 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 keepers=keepers,
                 journal=journal,
                 store=store,
+                requests=requests,
                 registry=registry,
                 reserve_limit_s=settings.reserve_limit_s,
                 journal_connections=settings.journal_connections,
@@ -50,5 +53,16 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 stop=stop,
             )
     finally:
+        if requests is not None:
+            await requests.close()
         await store.close()
         await journal.close()
+
+
+def _open_queue(kafka: str) -> RequestLog | None:
+    if not kafka:
+        return None
+    # Its client takes memory and threads, which a gateway without a queue does not need.
+    from gateway.kafka_requests import KafkaRequests  # noqa: PLC0415
+
+    return KafkaRequests(kafka)

@@ -36,8 +36,9 @@ EXIT_INTERRUPTED = 130
 ANSWER_LIMIT_S = 10.0
 """A person waits rather than hears of a timeout."""
 
-PAUSE_S = 3.0
-"""Events wait for a switch for so long at most. Consumers commit every second, so they make it in less than two."""
+PAUSE_S = 2.0
+"""Events wait for a switch for so long at most, and no longer than 3 s until they are on Kafka. Consumers that have
+finished what is there commit within some tenths of a second."""
 
 MEASURED_MINUTES = 10.0
 """Enough of a sale to tell hot SKUs from chance, and short enough to be of this sale."""

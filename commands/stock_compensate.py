@@ -104,6 +104,7 @@ def _as_object(excess: Excess, orders: Sequence[TalliedOrder]) -> dict[str, Any]
                 "order_id": each.order.order_id,
                 "customer_id": each.order.customer_id,
                 "units": each.units,
+                "priority": each.order.priority,
                 "create_time": each.order.create_time.isoformat(),
             }
             for each in orders
@@ -117,13 +118,14 @@ def _show(shown: Sequence[tuple[Excess, Sequence[TalliedOrder]]], *, preview: bo
     for excess, orders in shown:
         console.print(f"{excess.sku}: {excess.sold} sold, {excess.stock} ever in stock, {len(orders)} order(s) {verb}")
         if orders:
-            table = Table("order", "customer", "units", "created")
+            table = Table("order", "customer", "units", "priority", "created")
             for each in orders:
                 order = each.order
                 table.add_row(
                     order.order_id,
                     order.customer_id,
                     str(each.units),
+                    str(order.priority),
                     order.create_time.isoformat(timespec="milliseconds"),
                 )
             console.print(table)

@@ -10,16 +10,18 @@ import logging
 import time
 import uuid
 from collections import deque
-from collections.abc import AsyncIterator, Sequence
+from collections.abc import AsyncIterator, Iterable, Mapping, Sequence
 from heapq import heapify, heappop, heappush
 from uuid import UUID
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
+from consumers.kafka_slot_maps import KafkaSlotMaps
 from sluice.cloud_events import UnreadableRecord, read_event
 from sluice.errors import LogUnreachable
 from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, list_topics
 from sluice.seams.event_log import LoggedEvent
+from sluice.slot_map import SlotMap
 
 FETCH_EVENTS = 2_000
 """Of one partition: about 2 MB, for each partition at once."""
@@ -45,6 +47,8 @@ class KafkaLogReading:
         self._topic = topic
         self._ends: dict[int, int] = {}
         self._next: dict[int, int] = {}
+        self._slot_maps = KafkaSlotMaps(bootstrap)
+        self._maps: list[SlotMap] = []
         self._highest: dict[tuple[int, UUID], tuple[int, int]] = {}
         self._consumer = Consumer(
             {
@@ -102,10 +106,13 @@ class KafkaLogReading:
             low, self._ends[partition] = marks
             if low > self._next.setdefault(partition, 0):
                 raise BeginningGone(f"the records of {self._topic}/{partition} below {low} are gone")
+        # Looked at last: a record above was on the log after the map that places it.
+        self._maps += [each.slot_map for each in self._slot_maps.read_on() if each.slot_map.topic == self._topic]
+        self._ends = consistent_ends(self._ends, self._maps)
 
     async def _fetch(self, partition: int) -> deque[LoggedEvent]:
         """The next events; none if all up to the end were fetched."""
-        while (begin := self._next[partition]) < self._ends[partition]:
+        while (begin := self._next.setdefault(partition, 0)) < self._ends[partition]:
             if events := await asyncio.to_thread(self._fetch_from, partition, begin):
                 return events
         return deque()
@@ -129,7 +136,7 @@ class KafkaLogReading:
                 assert offset is not None
                 self._next[partition] = offset + 1
                 try:
-                    event = read_event(self._topic, message.key(), message.value(), message.headers())
+                    event = read_event(self._topic, message.key(), message.value(), message.headers(), offset)
                 except UnreadableRecord as error:
                     raise UnreadableRecord(f"{self._topic}/{partition} at {offset}: {error}") from error
                 seat, place = (partition, event.position.journal), (event.position.number, event.position.place)
@@ -137,6 +144,19 @@ class KafkaLogReading:
                     self._highest[seat] = place
                     events.append(LoggedEvent(event, partition, offset))
         return events
+
+
+def consistent_ends(ends: Mapping[int, int], maps: Iterable[SlotMap]) -> dict[int, int]:
+    """Ends that were noted one after the other, made to hold an event's predecessors wherever they hold the event.
+
+    A slot that moved meanwhile may be in them with what is new in its place, and without the last of what is in its old
+    one. So old places are taken as far as they went.
+    """
+    consistent = dict(ends)
+    for slot_map in maps:
+        for partition, end in slot_map.left_at.items():
+            consistent[partition] = max(end, consistent.get(partition, 0))
+    return consistent
 
 
 def _head(partition: int, events: deque[LoggedEvent]) -> tuple[tuple[int, int], int]:

@@ -15,6 +15,7 @@ from consumers.runtime.handling import Poison
 from journal.protocol import Transition
 from sluice.model import Order, OrderState
 from sluice.seams.event_log import LoggedEvent
+from sluice.trace_context import TraceContext
 
 Move = Callable[[Sequence[Transition]], Awaitable[Mapping[str, Order | None]]]
 """Makes steps and returns how each order stands then; see `orders.moving.move_orders`."""
@@ -73,23 +74,30 @@ class Lifecycle:
             loop = asyncio.get_running_loop()
             await asyncio.sleep(self._rest_until - loop.time())
             begin = loop.time()
-            await self._advance([each.event.key for each in events])
+            await self._advance({each.event.key: each.event.trace for each in events})
             self._rest_until = loop.time() + (loop.time() - begin) * (1 / self._share - 1)
 
-    async def _advance(self, order_ids: Sequence[str]) -> None:
-        """From wherever each order stands: a crash may have come between its steps."""
-        standing: dict[str, Order | None] = dict(await self._find_orders(order_ids))
-        if missing := [order_id for order_id in order_ids if order_id not in standing]:
+    async def _advance(self, traces: Mapping[str, TraceContext | None]) -> None:
+        """From wherever each order stands: a crash may have come between its steps. `traces`: of the orders by their
+        ids; a step belongs to the trace in which its order was placed.
+        """
+        standing: dict[str, Order | None] = dict(await self._find_orders(list(traces)))
+        if missing := [order_id for order_id in traces if order_id not in standing]:
             raise Poison(f"there is no order {missing[0]}")
-        await self._step(standing, OrderState.HELD, self._refused)
-        standing |= await self._step(standing, OrderState.CREATED, self._checked)
-        await self._step(standing, OrderState.VALIDATED, lambda order: Transition(order, OrderState.CONFIRMED))
+        await self._step(standing, traces, OrderState.HELD, self._refused)
+        standing |= await self._step(standing, traces, OrderState.CREATED, self._checked)
+        await self._step(standing, traces, OrderState.VALIDATED, _confirmed)
 
     async def _step(
-        self, standing: Mapping[str, Order | None], state: OrderState, step: Callable[[Order], Transition | None]
+        self,
+        standing: Mapping[str, Order | None],
+        traces: Mapping[str, TraceContext | None],
+        state: OrderState,
+        step: Callable[[Order], Transition | None],
     ) -> Mapping[str, Order | None]:
         there = [order for order in standing.values() if order is not None and order.state is state]
-        steps = [made for made in map(step, there) if made is not None]
+        made = [each for each in map(step, there) if each is not None]
+        steps = [each._replace(trace=traces[each.order.order_id]) for each in made]
         if not steps:
             return {}
         moved = await self._move(steps)
@@ -106,6 +114,10 @@ class Lifecycle:
             if check.fails(order, now):
                 return Transition(order, OrderState.CANCELLED, check.reason)
         return None
+
+
+def _confirmed(order: Order) -> Transition:
+    return Transition(order, OrderState.CONFIRMED)
 
 
 def _made(step: Transition, standing: Mapping[str, Order | None]) -> bool:

@@ -19,6 +19,7 @@ from sluice.coalescer import Coalescer
 from sluice.errors import JournalUnreachable, KeeperUnreachable, Overloaded
 from sluice.model import ENDED_BY_CLIENT, HOLDS_UNITS, Order, OrderState
 from sluice.reachability import Reachability
+from sluice.trace_context import TraceContext
 
 BATCHES_IN_FLIGHT = 2
 """Of each kind of change: one is being read while the other one is written."""
@@ -54,6 +55,7 @@ ChangeOutcome = Order | NotAllowed | Refused
 class _Asked(NamedTuple):
     order_id: str
     outcome: asyncio.Future[ChangeOutcome]
+    trace: TraceContext | None
 
 
 class Changing:
@@ -83,13 +85,13 @@ class Changing:
             max_queued_weight=MAX_QUEUED_CHANGES,
         )
 
-    async def change(self, order_id: str) -> ChangeOutcome:
+    async def change(self, order_id: str, trace: TraceContext | None = None) -> ChangeOutcome:
         """The order as it stands changed, by this call or before it; or why not. A caller that is cancelled while it
         waits in the queue changes nothing.
         """
         if self._reachability.away:
             return self._told(Refused(Reason.JOURNAL_UNREACHABLE, "", RETRY_WHEN_AWAY_S))
-        asked = _Asked(order_id, asyncio.get_running_loop().create_future())
+        asked = _Asked(order_id, asyncio.get_running_loop().create_future(), trace)
         try:
             self._coalescer.submit(asked)
         except Overloaded as error:
@@ -130,9 +132,10 @@ class Changing:
         standing: dict[str, Order | None] = dict(
             await self._journal.find_orders(list({each.order_id for each in asked}))
         )
+        traces = {each.order_id: each.trace for each in reversed(asked) if each.trace is not None}
         # Each round every order left has been moved by somebody else, and orders move a few times in their lives.
         while steps := [
-            Transition(order, self._change.state, self._change.reason)
+            Transition(order, self._change.state, self._change.reason, traces.get(order.order_id))
             for order in standing.values()
             if order is not None and order.state in self._change.leaves
         ]:

@@ -1,4 +1,4 @@
-"""The heart: `submit(orders)` decides every order. The unary call, the stream and later the queue all end here.
+"""The heart: `submit(orders)` decides every order. The unary call, the stream and the queue all end here.
 
 Orders that need the same stock server travel together; carts over several servers travel apart, so that a slow
 server delays only those who need it. A group is reserved, committed and settled as one.
@@ -19,12 +19,12 @@ from gateway.committing import (
     answer_for_existing,
 )
 from gateway.keepers import KeeperLink, Keepers
-from gateway.metrics import GatewayMetrics
+from gateway.metrics import OrderCounts
 from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Outcome, Reason, Refused
 from journal.protocol import Journal
 from sluice.coalescer import Coalescer
 from sluice.errors import JournalUnreachable, KeeperUnreachable, Overloaded
-from sluice.model import Line, NewOrder, Order
+from sluice.model import Line, NewOrder, Order, same_request
 from sluice.reachability import Reachability
 from sluice.seams.stock_keeper import Reservation, ReserveBatch, Verdict
 
@@ -98,7 +98,7 @@ class Placing:
         monotonic: Callable[[], float],
         reserve_limit_s: float,
         max_orders_in_flight: int,
-        metrics: GatewayMetrics,
+        metrics: OrderCounts,
     ) -> None:
         """`reserve_limit_s`: from an order's arrival until it must have its units, whoever has to be asked for them."""
         self._keepers = keepers
@@ -221,11 +221,11 @@ class Placing:
             place = next(i for i, first in enumerate(leader.orders) if first.order_id == order.order_id)
             first_outcome = leader.outcomes.result()[place]
             if isinstance(first_outcome, Accepted):
-                same = leader.orders[place] == order
+                same = same_request(leader.orders[place], order)
                 outcomes.append(
                     first_outcome._replace(replayed=True) if same else Refused(Reason.ORDER_ID_REUSED, order.order_id)
                 )
-            elif leader.orders[place] == order and first_outcome.reason is not Reason.DEADLINE:
+            elif same_request(leader.orders[place], order) and first_outcome.reason is not Reason.DEADLINE:
                 outcomes.append(first_outcome)
             else:
                 outcomes += await self._place_one(order, repeats.deadline)

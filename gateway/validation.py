@@ -9,13 +9,23 @@ from typing import NamedTuple
 from google.protobuf.duration_pb2 import Duration
 
 from sluice._gen.orders.v1 import orders_pb2
-from sluice.model import MAX_HOLD, MAX_LINE_QUANTITY, MAX_LINES_PER_ORDER, MAX_NAME_CHARS, MIN_HOLD, Line, NewOrder
+from sluice.model import (
+    MAX_HOLD,
+    MAX_LINE_QUANTITY,
+    MAX_LINES_PER_ORDER,
+    MAX_NAME_CHARS,
+    MAX_PRIORITY,
+    MIN_HOLD,
+    Line,
+    NewOrder,
+)
+from sluice.trace_context import TraceContext
 
 _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12}", re.IGNORECASE)
 CACHED_LINES = 16_384
 """(SKU, quantity) repeats in a sale; checking it anew costs more than finding it. About 4 MB."""
 
-_DIRECT_MODES = (orders_pb2.MODE_UNSPECIFIED, orders_pb2.MODE_DIRECT)
+_MODES = (orders_pb2.MODE_UNSPECIFIED, orders_pb2.MODE_DIRECT, orders_pb2.MODE_QUEUED)
 
 
 class Violation(NamedTuple):
@@ -25,17 +35,24 @@ class Violation(NamedTuple):
     description: str
 
 
-def parse_order(message: orders_pb2.PlaceOrderRequest) -> NewOrder | list[Violation]:
+def parse_order(message: orders_pb2.PlaceOrderRequest, trace: TraceContext | None = None) -> NewOrder | list[Violation]:
     """The order that `message` asks for, or everything that is wrong with it."""
     order_id = message.order_id
     customer_id = message.customer_id
     lines = message.lines
     good_lines = _one_line(lines[0].sku, lines[0].quantity) if len(lines) == 1 else _sorted_lines(lines)
-    if good_lines and _UUID.fullmatch(order_id) and is_name(customer_id) and message.mode in _DIRECT_MODES:
+    priority = message.priority
+    if (
+        good_lines
+        and _UUID.fullmatch(order_id)
+        and is_name(customer_id)
+        and message.mode in _MODES
+        and priority <= MAX_PRIORITY
+    ):
         if not message.HasField("hold"):
-            return NewOrder(order_id.lower(), customer_id, good_lines)
+            return NewOrder(order_id.lower(), customer_id, good_lines, None, priority, trace)
         if (hold := _hold(message.hold)) is not None:
-            return NewOrder(order_id.lower(), customer_id, good_lines, hold)
+            return NewOrder(order_id.lower(), customer_id, good_lines, hold, priority, trace)
     return _violations(message, [Line(line.sku, line.quantity) for line in lines])
 
 
@@ -95,6 +112,8 @@ def _violations(message: orders_pb2.PlaceOrderRequest, lines: list[Line]) -> lis
             found.append(Violation(f"lines[{index}].sku", f"is the same as lines[{first}].sku: give one line per SKU"))
     if message.HasField("hold") and _hold(message.hold) is None:
         found.append(Violation("hold", f"must be {MIN_HOLD.seconds} s to {MAX_HOLD.days} days"))
-    if message.mode not in _DIRECT_MODES:
-        found.append(Violation("mode", "only MODE_DIRECT is available in this version"))
+    if message.priority > MAX_PRIORITY:
+        found.append(Violation("priority", f"must be 0 to {MAX_PRIORITY}"))
+    if message.mode not in _MODES:
+        found.append(Violation("mode", "must be MODE_DIRECT or MODE_QUEUED"))
     return found

@@ -5,38 +5,52 @@ Encoding is on the way of every order, so the wire format is put together by han
 it to what the generated classes read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 from uuid import UUID
 
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from journal.protocol import OutboxRow, Transition
+from journal.protocol import OutboxRow, Rejection, Transition
 from sluice._gen.events.v1.events_pb2 import (
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
+    OrderLine,
+    OrderRejected,
+    OrderRequested,
     OrderValidated,
     StockChanged,
 )
+from sluice._gen.events.v1.events_pb2 import TraceContext as TraceContextMessage
 from sluice.model import Line, NewOrder, OrderState
+from sluice.order_requests import (
+    TYPE_ORDER_REQUESTED,
+    OrderRequest,
+    encode_request,
+    request_event_id,
+)
 from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
     TOPIC_ORDER_CONFIRMED,
     TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_REJECTED,
+    TOPIC_ORDER_REQUESTED,
     TOPIC_ORDER_VALIDATED,
     TOPIC_STOCK_CHANGED,
     Event,
     Position,
 )
+from sluice.trace_context import TraceContext
 
 TYPE_ORDER_CREATED = "sluice.order.created.v1"
 TYPE_ORDER_VALIDATED = "sluice.order.validated.v1"
 TYPE_ORDER_CONFIRMED = "sluice.order.confirmed.v1"
 TYPE_ORDER_CANCELLED = "sluice.order.cancelled.v1"
+TYPE_ORDER_REJECTED = "sluice.order.rejected.v1"
 TYPE_STOCK_CHANGED = "sluice.stock.changed.v1"
 
 FIRST_ORDER_VERSION = 1
@@ -57,16 +71,21 @@ _OUTBOX_STOCK_CHANGED = b"\x12"
 _OUTBOX_ORDER_VALIDATED = b"\x1a"
 _OUTBOX_ORDER_CONFIRMED = b"\x22"
 _OUTBOX_ORDER_CANCELLED = b"\x2a"
+_OUTBOX_ORDER_REJECTED = b"\x42"
+_OUTBOX_ORDER_REQUESTED = b"\x4a"
+_OUTBOX_TRACE_CONTEXT = b"\x7a"
 _ORDER_ID = b"\x0a\x24"  # with its constant length
 _ORDER_ID_AT = len(_ORDER_ID)
 _ORDER_ID_END = _ORDER_ID_AT + _ORDER_ID_BYTES
 _KIND_ORDER_CREATED = _OUTBOX_ORDER_CREATED[0]
 _KIND_STOCK_CHANGED = _OUTBOX_STOCK_CHANGED[0]
+_KIND_TRACE_CONTEXT = _OUTBOX_TRACE_CONTEXT[0]
 _ORDER_CUSTOMER_ID = b"\x12"
 _ORDER_LINE = b"\x1a"
 _ORDER_CREATE_TIME = b"\x22"
 _ORDER_VERSION = b"\x28"
 _ORDER_HOLD_END_TIME = b"\x32"
+_ORDER_PRIORITY = b"\x38"
 _MOVED_TIME = b"\x1a"  # of OrderValidated and OrderConfirmed, whose first fields are those of OrderCreated
 _MOVED_VERSION = b"\x20"
 _CANCELLED_REASON = b"\x22"
@@ -154,10 +173,14 @@ def encode_order_events(orders: Sequence[NewOrder], create_time: datetime) -> tu
     pieces: list[bytes] = []
     event_count = len(orders)
     plain_tail, plain_size = order_tail, fixed_order_size
-    for order_id, customer_id, lines, hold in orders:
+    current: TraceContext | None = None
+    for order_id, customer_id, lines, hold, priority, trace in orders:
+        if trace != current:
+            pieces.append(_trace_entry(trace))
+            current = trace
         order_tail, fixed_order_size = plain_tail, plain_size
-        if hold is not None:
-            order_tail += _hold_end(create_time, hold)
+        if hold is not None or priority:
+            order_tail += _rarely_set(create_time, hold, priority)
             fixed_order_size += len(order_tail) - len(plain_tail)
         id_bytes = order_id.encode()
         if len(id_bytes) != _ORDER_ID_BYTES:
@@ -192,8 +215,12 @@ def encode_transition_events(transitions: Sequence[Transition], time: datetime) 
     time_and_size = _time_and_size(time)
     pieces: list[bytes] = []
     event_count = 0
+    current: TraceContext | None = None
     for transition in transitions:
-        order, state, reason = transition
+        order, state, reason, trace = transition
+        if trace != current:
+            pieces.append(_trace_entry(trace))
+            current = trace
         id_bytes = order.order_id.encode()
         if len(id_bytes) != _ORDER_ID_BYTES:
             raise ValueError(f"order id {order.order_id!r} is not a canonical UUID")
@@ -220,11 +247,50 @@ def encode_transition_events(transitions: Sequence[Transition], time: datetime) 
     return b"".join(pieces), event_count
 
 
+def encode_rejection_events(rejections: Sequence[Rejection], time: datetime) -> tuple[bytes, int]:
+    """The events of orders that were queued and not accepted, and how many: one for each order."""
+    pieces = []
+    current: TraceContext | None = None
+    for order, reason, sku, restocked in rejections:
+        if order.trace != current:
+            pieces.append(_trace_entry(order.trace))
+            current = order.trace
+        message = OrderRejected(
+            order_id=order.order_id,
+            customer_id=order.customer_id,
+            lines=[OrderLine(sku=line.sku, quantity=line.quantity) for line in order.lines],
+            reason=reason,
+            version=FIRST_ORDER_VERSION,
+            sku=sku,
+            restocked=restocked,
+        )
+        message.time.FromDatetime(time)
+        pieces.append(_sized(_OUTBOX_ORDER_REJECTED + _sized(message.SerializeToString())))
+    return b"".join(pieces), len(rejections)
+
+
+def encode_request_events(requests: Sequence[OrderRequest]) -> tuple[bytes, int]:
+    """Orders for a queue that is kept in the form of an outbox, and how many."""
+    pieces = []
+    current: TraceContext | None = None
+    for request in requests:
+        if request.order.trace != current:
+            current = request.order.trace
+            pieces.append(_trace_entry(current))
+        pieces.append(_sized(_OUTBOX_ORDER_REQUESTED + _sized(encode_request(*request))))
+    return b"".join(pieces), len(requests)
+
+
 _TELLS_ONLY_ITS_STATE = {
     OrderState.VALIDATED: _OUTBOX_ORDER_VALIDATED,
     OrderState.CONFIRMED: _OUTBOX_ORDER_CONFIRMED,
 }
 _ENDED = frozenset({OrderState.CANCELLED, OrderState.EXPIRED})
+
+
+def _trace_entry(trace: TraceContext | None) -> bytes:
+    message = TraceContextMessage() if trace is None else TraceContextMessage(**trace._asdict())
+    return _sized(_OUTBOX_TRACE_CONTEXT + _sized(message.SerializeToString()))
 
 
 def _sized(value: bytes) -> bytes:
@@ -242,9 +308,10 @@ def _time_and_size(time: datetime) -> bytes:
 
 
 @lru_cache(maxsize=64)
-def _hold_end(create_time: datetime, hold: timedelta) -> bytes:
-    """The orders of a batch share their time, and in a sale mostly their hold."""
-    return _ORDER_HOLD_END_TIME + _time_and_size(create_time + hold)
+def _rarely_set(create_time: datetime, hold: timedelta | None, priority: int) -> bytes:
+    """The orders of a batch share their time, and in a sale mostly their hold, and there are few priorities."""
+    hold_end = _ORDER_HOLD_END_TIME + _time_and_size(create_time + hold) if hold is not None else b""
+    return hold_end + (_ORDER_PRIORITY + _varint(priority) if priority else b"")
 
 
 def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:
@@ -261,6 +328,7 @@ def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:
     number = row.number
     tails = _tails(row.create_time)
     time_ms = _milliseconds(row.create_time)
+    trace: TraceContext | None = None
     try:
         while at < end:
             size, at = _read_varint(payload, at)
@@ -278,10 +346,12 @@ def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:
                     order_id = value[_ORDER_ID_AT:_ORDER_ID_END].decode("ascii")
                     event_id = f"{order_id}/{FIRST_ORDER_VERSION}"
                     events.append(
-                        Event(TOPIC_ORDER_CREATED, order_id, value, event_id, TYPE_ORDER_CREATED, time_ms, position)
+                        Event(
+                            TOPIC_ORDER_CREATED, order_id, value, event_id, TYPE_ORDER_CREATED, time_ms, position, trace
+                        )
                     )
                 else:
-                    events.append(_order_created(value, position))
+                    events.append(_order_created(value, position)._replace(trace=trace))
             elif kind == _KIND_STOCK_CHANGED:
                 order_id_end = len(value) - len(tails.stock)
                 head = value[: order_id_end - _ORDER_ID_BYTES]
@@ -290,14 +360,14 @@ def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:
                     sku = _sku_of(head)
                     event_id = f"{order_id}/{FIRST_ORDER_VERSION}/{sku}"
                     events.append(
-                        Event(TOPIC_STOCK_CHANGED, sku, value, event_id, TYPE_STOCK_CHANGED, time_ms, position)
+                        Event(TOPIC_STOCK_CHANGED, sku, value, event_id, TYPE_STOCK_CHANGED, time_ms, position, trace)
                     )
                 else:
-                    events.append(_stock_changed(value, position))
-            elif kind in _MOVED_EVENTS:
-                events.append(_moved(kind, value, position))
+                    events.append(_stock_changed(value, position)._replace(trace=trace))
+            elif kind == _KIND_TRACE_CONTEXT:
+                trace = _trace_of(value)
             else:
-                raise MalformedOutboxRow(number, f"event {len(events)} is of unknown kind {kind}")
+                events.append(_other_event(kind, value, position)._replace(trace=trace))
     except (IndexError, UnicodeDecodeError, DecodeError) as error:
         raise MalformedOutboxRow(number, f"event {len(events)} cannot be read: {error}") from error
     if len(events) != row.event_count:
@@ -339,18 +409,44 @@ def _order_created(value: bytes, position: Position) -> Event:
     return Event(TOPIC_ORDER_CREATED, order_id, value, event_id, TYPE_ORDER_CREATED, time_ms, position)
 
 
-_MOVED_EVENTS: Mapping[int, tuple[str, str, type[OrderValidated | OrderConfirmed | OrderCancelled]]] = {
-    _OUTBOX_ORDER_VALIDATED[0]: (TOPIC_ORDER_VALIDATED, TYPE_ORDER_VALIDATED, OrderValidated),
-    _OUTBOX_ORDER_CONFIRMED[0]: (TOPIC_ORDER_CONFIRMED, TYPE_ORDER_CONFIRMED, OrderConfirmed),
-    _OUTBOX_ORDER_CANCELLED[0]: (TOPIC_ORDER_CANCELLED, TYPE_ORDER_CANCELLED, OrderCancelled),
-}
+def _order_requested(value: bytes, position: Position) -> Event:
+    message = OrderRequested.FromString(value)
+    event_id = request_event_id(message.order_id)
+    time_ms = message.request_time.ToMilliseconds()
+    key = message.lines[0].sku
+    return Event(TOPIC_ORDER_REQUESTED, key, value, event_id, TYPE_ORDER_REQUESTED, time_ms, position)
 
 
-def _moved(kind: int, value: bytes, position: Position) -> Event:
-    topic, event_type, message_type = _MOVED_EVENTS[kind]
+def _moved(
+    topic: str,
+    event_type: str,
+    message_type: type[OrderValidated | OrderConfirmed | OrderCancelled | OrderRejected],
+    value: bytes,
+    position: Position,
+) -> Event:
     message = message_type.FromString(value)
     event_id = f"{message.order_id}/{message.version}"
     return Event(topic, message.order_id, value, event_id, event_type, message.time.ToMilliseconds(), position)
+
+
+_OTHER_EVENTS: Mapping[int, Callable[[bytes, Position], Event]] = {
+    _OUTBOX_ORDER_VALIDATED[0]: partial(_moved, TOPIC_ORDER_VALIDATED, TYPE_ORDER_VALIDATED, OrderValidated),
+    _OUTBOX_ORDER_CONFIRMED[0]: partial(_moved, TOPIC_ORDER_CONFIRMED, TYPE_ORDER_CONFIRMED, OrderConfirmed),
+    _OUTBOX_ORDER_CANCELLED[0]: partial(_moved, TOPIC_ORDER_CANCELLED, TYPE_ORDER_CANCELLED, OrderCancelled),
+    _OUTBOX_ORDER_REJECTED[0]: partial(_moved, TOPIC_ORDER_REJECTED, TYPE_ORDER_REJECTED, OrderRejected),
+    _OUTBOX_ORDER_REQUESTED[0]: _order_requested,
+}
+
+
+def _other_event(kind: int, value: bytes, position: Position) -> Event:
+    if kind not in _OTHER_EVENTS:
+        raise MalformedOutboxRow(position.number, f"event {position.place} is of unknown kind {kind}")
+    return _OTHER_EVENTS[kind](value, position)
+
+
+def _trace_of(value: bytes) -> TraceContext | None:
+    message = TraceContextMessage.FromString(value)
+    return TraceContext(message.traceparent, message.tracestate) if message.traceparent else None
 
 
 def _stock_changed(value: bytes, position: Position) -> Event:

@@ -14,7 +14,7 @@ def orders_beyond(
     """
     have = dict(counted)
     beyond: dict[str, CustomerLimit] = {}
-    for order_id, customer_id, lines, _ in orders:
+    for order_id, customer_id, lines, *_ in orders:
         limited = [(sku, quantity) for sku, quantity in lines if sku in limits]
         over = [sku for sku, quantity in limited if have.get((customer_id, sku), 0) + quantity > limits[sku]]
         if over:

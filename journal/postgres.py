@@ -12,21 +12,24 @@ import asyncpg
 from journal.connections import Connection, Connections, Work, close, connect, run_on
 from journal.migration import migrate_postgres, migrations
 from journal.postgres_rows import ORDER_COLUMNS, find_orders, read_order, read_sums
-from journal.postgres_transactions import FENCED, LIMITS, commit, transition
+from journal.postgres_transactions import FENCED, LIMITS, commit, reject, transition
 from journal.protocol import (
     RECLAIM_AGAIN_S,
     RECLAIM_FOR_S,
     Backlog,
     Batch,
     CommitResult,
+    Committed,
     HoldsLease,
     IncarnationFenced,
     IncarnationRow,
+    OrdersExist,
     OutboxRow,
+    RejectionBatch,
     TransitionBatch,
     TransitionResult,
 )
-from journal.slot_map_rows import IN_FORCE, VERSION, read_slot_map
+from journal.slot_map_rows import EVER, VERSION, read_slot_map
 from sluice.model import Order
 from sluice.slot_map import SlotMap
 
@@ -88,6 +91,9 @@ class PostgresJournal:
 
     async def commit(self, batch: Batch) -> CommitResult:
         return await self._committing.run(partial(commit, batch))
+
+    async def reject(self, batch: RejectionBatch) -> Committed | OrdersExist:
+        return await self._committing.run(partial(reject, batch))
 
     async def transition(self, batch: TransitionBatch) -> TransitionResult:
         return await self._committing.run(partial(transition, batch))
@@ -271,9 +277,8 @@ class PostgresOutboxLease:
     async def map_version(self) -> int:
         return await self._run(lambda c: c.fetchval(VERSION))
 
-    async def slot_maps(self) -> Mapping[str, SlotMap]:
-        rows = await self._run(lambda c: c.fetch(IN_FORCE))
-        return {slot_map.topic: slot_map for slot_map in map(read_slot_map, rows)}
+    async def slot_maps(self) -> Sequence[SlotMap]:
+        return [read_slot_map(row) for row in await self._run(lambda c: c.fetch(EVER))]
 
     async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:
         rows = await self._run(

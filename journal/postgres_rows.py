@@ -9,7 +9,9 @@ from journal.connections import Connection
 from journal.order_lines import decode_lines
 from sluice.model import Order, OrderState
 
-ORDER_COLUMNS = "order_id::text, customer_id, lines, state, create_time, update_time, version, hold_end, reason"
+ORDER_COLUMNS = (
+    "order_id::text, customer_id, lines, state, create_time, update_time, version, hold_end, reason, priority"
+)
 
 
 async def find_orders(connection: Connection, order_ids: Sequence[str]) -> Mapping[str, Order]:

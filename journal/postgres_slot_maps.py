@@ -63,6 +63,15 @@ class PostgresSlotMaps:
     async def resume_numbering(self) -> None:
         await self._connections.run(lambda c: c.execute(_RESUME))
 
+    async def newest_row(self) -> int:
+        newest: int = await self._connections.run(lambda c: c.fetchval("SELECT coalesce(max(id), 0) FROM outbox"))
+        return newest
+
+    async def unfinished_rows(self, newest: int) -> int:
+        query = "SELECT count(*) FROM outbox WHERE id <= $1"
+        rows: int = await self._connections.run(lambda c: c.fetchval(query, newest))
+        return rows
+
     async def unfinished(self, last_number: int) -> int:
         query = "SELECT count(*) FROM outbox WHERE number <= $1"
         rows: int = await self._connections.run(lambda c: c.fetchval(query, last_number))

@@ -26,6 +26,7 @@ WHERE t.sku = $1 AND o.state = ANY ($2)
 _ORDER_BY = {
     Victims.NEWEST_FIRST: "t.number DESC, t.place DESC",
     Victims.SMALLEST_FIRST: "t.units, t.number DESC, t.place DESC",
+    Victims.LOWEST_PRIORITY_FIRST: "priority, t.number DESC, t.place DESC",
 }
 
 

@@ -12,6 +12,7 @@ from uuid import UUID
 
 from sluice.model import HOLDS_UNITS, NewOrder, Order, OrderState
 from sluice.slot_map import SlotMap
+from sluice.trace_context import TraceContext
 
 RECLAIM_AGAIN_S = 10.0
 """A fenced incarnation that was folded is looked at again after this long, and then each time after twice as long. A
@@ -48,12 +49,13 @@ class Batch(NamedTuple):
 
 class Transition(NamedTuple):
     """One step in the life of an order: it goes on only if the order still stands at the version of `order`, which is
-    the order as it was read. `reason` says why an order ends, and is empty otherwise.
+    the order as it was read. `reason` says why an order ends, and is empty otherwise. `trace` is of whoever makes it.
     """
 
     order: Order
     state: OrderState
     reason: str = ""
+    trace: TraceContext | None = None
 
     def after(self, time: datetime) -> Order:
         """The order as it stands when the step is done."""
@@ -78,6 +80,26 @@ class TransitionBatch(NamedTuple):
     events: bytes
     event_count: int
     update_time: datetime
+
+
+class Rejection(NamedTuple):
+    """What becomes of an order that was queued and did not get its units. `sku` decided it; `restocked`: units of it
+    that had ever been restocked then, if it was for want of units, else 0.
+    """
+
+    order: NewOrder
+    reason: str
+    sku: str
+    restocked: int = 0
+
+
+class RejectionBatch(NamedTuple):
+    """One transaction. `events` and `event_count` as in `Batch`; `rejections` must not name an order twice."""
+
+    rejections: Sequence[Rejection]
+    events: bytes
+    event_count: int
+    time: datetime
 
 
 class Committed(NamedTuple):
@@ -168,8 +190,10 @@ class OutboxLease(Protocol):
         """Rises with every slot map that is put into force."""
         ...
 
-    async def slot_maps(self) -> Mapping[str, SlotMap]:
-        """Where events go, by topic: right for every row that is numbered when this is asked and not deleted."""
+    async def slot_maps(self) -> Sequence[SlotMap]:
+        """Every map that there ever was, by topic and epoch. The last of each topic is right for every row that is
+        numbered when this is asked and not deleted.
+        """
         ...
 
     async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:
@@ -204,6 +228,12 @@ class Journal(Protocol):
     async def commit(self, batch: Batch) -> CommitResult:
         """After JournalUnreachable with `outcome_unknown` commit the same batch again: ReservationsClosed or
         OrdersExist then show that it had happened.
+        """
+        ...
+
+    async def reject(self, batch: RejectionBatch) -> Committed | OrdersExist:
+        """Writes orders that never had units, for good. After JournalUnreachable with `outcome_unknown` do the same
+        batch again: OrdersExist then shows that it had happened.
         """
         ...
 

@@ -13,6 +13,8 @@ SELECT {COLUMNS} FROM slot_maps AS m WHERE epoch = (SELECT max(epoch) FROM slot_
 """  # noqa: S608 - a constant
 """The last map of each topic."""
 
+EVER = f"SELECT {COLUMNS} FROM slot_maps ORDER BY topic, epoch"  # noqa: S608 - a constant
+
 VERSION = "SELECT count(*) FROM slot_maps"
 """Maps are only ever added: another count says that there are others in force."""
 

@@ -53,6 +53,14 @@ class SlotMaps(Protocol):
 
     async def resume_numbering(self) -> None: ...
 
+    async def newest_row(self) -> int:
+        """Which outbox row is the newest, whether it has its number or not."""
+        ...
+
+    async def unfinished_rows(self, newest: int) -> int:
+        """Outbox rows up to that one that are not acknowledged by the log yet."""
+        ...
+
     async def unfinished(self, last_number: int) -> int:
         """Outbox rows with a number up to `last_number` that are not acknowledged by the log yet."""
         ...

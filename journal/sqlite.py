@@ -21,11 +21,13 @@ from journal.protocol import (
     HoldsLease,
     IncarnationFenced,
     IncarnationRow,
+    OrdersExist,
     OutboxRow,
+    RejectionBatch,
     TransitionBatch,
     TransitionResult,
 )
-from journal.slot_map_rows import IN_FORCE, VERSION, read_slot_map
+from journal.slot_map_rows import EVER, VERSION, read_slot_map
 from journal.sqlite_incarnations import (
     BEAT,
     SILENT,
@@ -47,7 +49,7 @@ from journal.sqlite_rows import (
     read_orders,
     time_of,
 )
-from journal.sqlite_transactions import Refused, commit, counted_units, read_limits, transition
+from journal.sqlite_transactions import Refused, commit, counted_units, read_limits, reject, transition
 from sluice.model import Order
 from sluice.slot_map import SlotMap
 from sluice.sqlite_file import SqliteFile
@@ -91,6 +93,14 @@ class SqliteJournal:
             await self._write(partial(commit, batch))
         except Refused as refused:
             return await self._read(partial(refused.what_stands, batch))
+        return Committed()
+
+    async def reject(self, batch: RejectionBatch) -> Committed | OrdersExist:
+        try:
+            await self._write(partial(reject, batch))
+        except Refused as refused:
+            existing: OrdersExist = await self._read(partial(refused.what_stands, batch))
+            return existing
         return Committed()
 
     async def transition(self, batch: TransitionBatch) -> TransitionResult:
@@ -219,9 +229,8 @@ class SqliteJournal:
         version: int = await self._read(lambda c: c.execute(VERSION).fetchone()[0])
         return version
 
-    async def slot_maps(self) -> Mapping[str, SlotMap]:
-        rows = await self._read(lambda c: c.execute(IN_FORCE).fetchall())
-        return {slot_map.topic: slot_map for slot_map in map(read_slot_map, rows)}
+    async def slot_maps(self) -> Sequence[SlotMap]:
+        return [read_slot_map(row) for row in await self._read(lambda c: c.execute(EVER).fetchall())]
 
     async def delete_outbox(self, numbers: Sequence[int]) -> None:
         """Forgets rows. Their numbers are not used again."""
@@ -277,7 +286,7 @@ class SqliteOutboxLease:
     async def map_version(self) -> int:
         return await self._journal.map_version()
 
-    async def slot_maps(self) -> Mapping[str, SlotMap]:
+    async def slot_maps(self) -> Sequence[SlotMap]:
         return await self._journal.slot_maps()
 
     async def read(self, after: int, limit: int) -> Sequence[OutboxRow]:

@@ -22,7 +22,7 @@ _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 
 MICROSECOND = timedelta(microseconds=1)
 
-ORDER_COLUMNS = "order_id, customer_id, lines, state, create_time, update_time, version, hold_end, reason"
+ORDER_COLUMNS = "order_id, customer_id, lines, state, create_time, update_time, version, hold_end, reason, priority"
 
 encode_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
@@ -39,7 +39,7 @@ def read_orders(query: str, arguments: tuple[Any, ...], connection: sqlite3.Conn
 
 def read_order(row: tuple[Any, ...]) -> Order:
     """Of the columns ORDER_COLUMNS."""
-    order_id, customer_id, lines, state, create_time, update_time, version, hold_end, reason = row
+    order_id, customer_id, lines, state, create_time, update_time, version, hold_end, reason, priority = row
     return Order(
         order_id,
         customer_id,
@@ -50,6 +50,7 @@ def read_order(row: tuple[Any, ...]) -> Order:
         version,
         None if hold_end is None else time_of(hold_end),
         reason,
+        priority,
     )
 
 

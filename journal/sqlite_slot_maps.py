@@ -52,6 +52,15 @@ class SqliteSlotMaps:
     async def resume_numbering(self) -> None:
         await reaching(self._file.write(_resume))
 
+    async def newest_row(self) -> int:
+        query = "SELECT coalesce(max(number), 0) FROM outbox"
+        newest: int = await reaching(self._file.read(lambda c: c.execute(query).fetchone()[0]))
+        return newest
+
+    async def unfinished_rows(self, newest: int) -> int:
+        """Rows have their number from the start."""
+        return await self.unfinished(newest)
+
     async def unfinished(self, last_number: int) -> int:
         query = "SELECT count(*) FROM outbox WHERE number <= ?"
         rows: int = await reaching(self._file.read(lambda c: c.execute(query, (last_number,)).fetchone()[0]))

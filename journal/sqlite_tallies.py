@@ -14,6 +14,7 @@ from sluice.sqlite_file import SqliteFile
 _ORDER_BY = {
     Victims.NEWEST_FIRST: "t.number DESC, t.place DESC",
     Victims.SMALLEST_FIRST: "t.units, t.number DESC, t.place DESC",
+    Victims.LOWEST_PRIORITY_FIRST: "priority, t.number DESC, t.place DESC",
 }
 _FROM_LIVE = "FROM tallied_orders t JOIN orders USING (order_id) WHERE t.sku = ? AND state IN ({})".format(
     ", ".join(str(state.value) for state in sorted(HOLDS_UNITS))

@@ -20,6 +20,8 @@ class Victims(Enum):
     """By their place on the log: first come, first served."""
     SMALLEST_FIRST = "smallest-first"
     """Fewest units of the SKU first, of equals the newest: the most units stay sold."""
+    LOWEST_PRIORITY_FIRST = "lowest-priority-first"
+    """Lowest number first, of equals the newest."""
 
 
 class StockEvent(NamedTuple):

@@ -120,12 +120,13 @@ class KafkaPublisher:
         self._poll_thread = threading.Thread(target=self._poll, name="kafka-acknowledgements", daemon=True)
         self._poll_thread.start()
 
-    async def place_by(self, maps: Mapping[str, SlotMap], journal: UUID) -> None:
+    async def place_by(self, maps: Sequence[SlotMap], journal: UUID) -> None:
         """See EventPublisher. What was published before keeps its place. Raises LogUnreachable."""
-        new = [each for each in maps.values() if (each.topic, each.epoch) not in self._mirrored]
+        new = [each for each in maps if (each.topic, each.epoch) not in self._mirrored]
         if not new:
             return
-        await asyncio.to_thread(self._know_partitions, new)
+        in_force = {each.topic: each for each in maps}
+        await asyncio.to_thread(self._know_partitions, list(in_force.values()))
         done = self._loop.create_future()
         mirror = _Publication(len(new), done, self._finished)
         self._waiting.add(done)
@@ -142,7 +143,7 @@ class KafkaPublisher:
         finally:
             self._waiting.discard(done)
         self._mirrored |= {(each.topic, each.epoch) for each in new}
-        self._seats = {topic: slot_map.seats for topic, slot_map in maps.items()}
+        self._seats = {topic: slot_map.seats for topic, slot_map in in_force.items()}
 
     def _know_partitions(self, maps: Sequence[SlotMap]) -> None:
         """The client refuses to write to a partition that it has not heard of; by itself it asks every few minutes."""
@@ -395,7 +396,7 @@ def _logged_event(message: Message) -> LoggedEvent:
     assert partition is not None
     assert offset is not None
     try:
-        event = read_event(topic, message.key(), message.value(), message.headers())
+        event = read_event(topic, message.key(), message.value(), message.headers(), offset)
     except UnreadableRecord as error:
         raise UnreadableRecord(f"{topic}/{partition} at {offset}: {error}") from error
     return LoggedEvent(event, partition, offset)

@@ -84,11 +84,16 @@ class KafkaTopicPartitions:
             return []
         of_topic = [TopicPartition(self._topic, partition) for partition in range(self._count())]
         described = self._admin.describe_consumer_groups(names, request_timeout=ANSWER_LIMIT_S)
+        # All are asked before the first answers: while a move is paused, every event waits for this.
+        offsets_of = {
+            name: self._admin.list_consumer_group_offsets(
+                [ConsumerGroupTopicPartitions(name, of_topic)], request_timeout=ANSWER_LIMIT_S
+            )[name]
+            for name in names
+        }
         groups = []
         for name in names:
-            asked = [ConsumerGroupTopicPartitions(name, of_topic)]
-            answer = self._admin.list_consumer_group_offsets(asked, request_timeout=ANSWER_LIMIT_S)[name]
-            offsets = answer.result(ANSWER_LIMIT_S).topic_partitions
+            offsets = offsets_of[name].result(ANSWER_LIMIT_S).topic_partitions
             committed = {each.partition: each.offset for each in offsets if each.offset >= 0}
             given = frozenset(
                 place.partition

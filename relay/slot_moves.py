@@ -67,7 +67,7 @@ class Step(NamedTuple):
 STEPS = {
     "partitions": "adds partitions",
     "consumers": "gives consumers the new partitions",
-    "rehearsal": "looks how soon consumers finish what is there",
+    "rehearsal": "looks how soon what is there is finished",
     "drain": "pauses: empties the outbox",
     "groups": "pauses: lets consumers finish",
     "switch": "puts the next map into force",
@@ -143,14 +143,20 @@ class _Move(NamedTuple):
             await asyncio.sleep(POLL_S)
 
     async def _rehearse(self) -> None:
-        """Until the groups finish, within half a pause, what is on the log at one moment: a pause that cannot succeed
-        would delay events for nothing. A pause that a mover before this one has left is ended first, so that nothing
-        waits through two of them.
+        """Until what is in the outbox and on the log at one moment is finished by the groups within half a pause. One
+        that cannot succeed would delay events for nothing; one on top of what the last one has dammed up would delay
+        that again. What a mover before this one has left of a pause is ended first.
         """
         await self.slot_maps.resume_numbering()
         loop = asyncio.get_running_loop()
         while True:
             began = loop.time()
+            newest = await self.slot_maps.newest_row()
+            while rows := await self.slot_maps.unfinished_rows(newest):
+                self.tell(Step("rehearsal", f"{rows} outbox rows to be on Kafka"))
+                if not await self._is_under_way():
+                    return
+                await asyncio.sleep(POLL_S)
             ends = await self.partitions.ends(self.left)
             while behind := await self._behind(ends):
                 self.tell(Step("rehearsal", behind))

@@ -9,6 +9,8 @@ from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
 
+from sluice.trace_context import TraceContext
+
 MAX_NAME_CHARS = 128
 """Longest SKU or customer id: a key that people read, stored in every order row and event."""
 
@@ -34,6 +36,10 @@ MIN_HOLD = timedelta(seconds=1)
 
 MAX_HOLD = timedelta(days=30)
 """Units set aside for longer are better kept out of the sale."""
+
+
+MAX_PRIORITY = 1_000
+"""Room for a handful of classes of customers or for a score; it fits the smallest column that the databases have."""
 
 
 class OrderState(IntEnum):
@@ -79,18 +85,29 @@ class Line(NamedTuple):
 
 class NewOrder(NamedTuple):
     """A valid order that has not been decided yet. `lines` are sorted by SKU, each SKU once. With `hold` its units are
-    set aside for so long, from its creation on, and go back unless it is confirmed.
+    set aside for so long, from its creation on, and go back unless it is confirmed. `priority` says who keeps what was
+    sold beyond the stock; the lowest is 0. `trace` is of the request, and no part of what the order is.
     """
 
     order_id: str
     customer_id: str
     lines: tuple[Line, ...]
     hold: timedelta | None = None
+    priority: int = 0
+    trace: TraceContext | None = None
+
+
+class QueuePosition(NamedTuple):
+    """Where an order stands in the queue. Those of one partition are decided by ascending offset."""
+
+    partition: int
+    offset: int
 
 
 class Order(NamedTuple):
-    """An order that stands in the journal. `hold_end` is kept when the hold is over; `reason` says why the order ended,
-    and is empty while it has its units.
+    """An order that stands in the journal. `hold_end` is kept when the hold is over; `reason` says why the order ended
+    or was rejected, and is empty while it has its units. One that is still in the queue does not stand in the journal:
+    it is PENDING, has version 0, and alone has a `queue_position`.
     """
 
     order_id: str
@@ -102,12 +119,20 @@ class Order(NamedTuple):
     version: int
     hold_end: datetime | None = None
     reason: str = ""
+    priority: int = 0
+    queue_position: QueuePosition | None = None
 
 
 def same_content(order: Order, new: NewOrder) -> bool:
     """Whether `new` asks for what `order` is: then it is the same order sent again, not a reused id."""
     hold = None if order.hold_end is None else order.hold_end - order.create_time
-    return order.customer_id == new.customer_id and order.lines == new.lines and hold == new.hold
+    of_order = (order.customer_id, order.lines, hold, order.priority)
+    return of_order == (new.customer_id, new.lines, new.hold, new.priority)
+
+
+def same_request(first: NewOrder, second: NewOrder) -> bool:
+    """Whether both ask for the same order. Whoever sends an order again does so in another span."""
+    return first == second._replace(trace=first.trace)
 
 
 def units_by_sku(orders: Sequence[NewOrder | Order]) -> dict[str, int]:

@@ -114,6 +114,11 @@ class GatewaySettings(JournalSettings, StockStoreSettings):
     max_watches: int = Field(
         MAX_WATCHES, ge=1, description="watches of orders open at once; one more gets UNAVAILABLE / OVERLOADED"
     )
+    kafka: str = Field(
+        "",
+        description="bootstrap servers, host:port, comma separated, for orders that are to be queued; empty: they get "
+        "UNAVAILABLE",
+    )
     reserve_limit_s: float = Field(
         1.6,
         gt=0,
@@ -177,7 +182,7 @@ class RelaySettings(JournalSettings):
 class ConsumerSettings(CommonSettings):
     """How Sluice's own consumers decide."""
 
-    oversold_first: Literal["newest-first", "smallest-first"] = Field(
+    oversold_first: Literal["newest-first", "smallest-first", "lowest-priority-first"] = Field(
         "newest-first",
         description="compensation: which orders of a SKU with the policy counter are cancelled first when more was "
         "sold than there is; smallest: fewest units",
@@ -227,8 +232,8 @@ class EmbeddedSettings(ConsumerSettings):
     listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
     data_dir: Path = Field(Path(".sluice"), description="where the database files are")
     consumers: str = Field(
-        "compensation",
-        description="which of lifecycle, compensation and projection run in the process, comma separated",
+        "compensation,queue",
+        description="which of lifecycle, compensation, projection and queue run in the process, comma separated",
     )
     max_orders_in_flight: int = Field(20_000, ge=1, description="orders being decided at once")
     max_batches_in_flight: int = Field(8, ge=1, le=256, description="batches of one stream being decided at once")

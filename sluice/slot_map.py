@@ -64,6 +64,11 @@ def slots_by_partition(seats: Seats) -> Mapping[int, Sequence[int]]:
     return slots
 
 
+class PublishedMap(NamedTuple):
+    journal: UUID
+    slot_map: SlotMap
+
+
 def published_form(slot_map: SlotMap, journal: UUID) -> tuple[str, str]:
     """Key and value of a map's record on the topic `slot-map`, for whoever wants to know where a key is."""
     value = {
@@ -75,3 +80,13 @@ def published_form(slot_map: SlotMap, journal: UUID) -> tuple[str, str]:
         "seats": slot_map.seats,
     }
     return f"{journal}/{slot_map.topic}/{slot_map.epoch}", json.dumps(value, separators=(",", ":"))
+
+
+def read_published_form(value: bytes) -> PublishedMap:
+    """What `published_form` made. Raises ValueError, and KeyError where something is missing."""
+    fields = json.loads(value)
+    left_at = {int(partition): offset for partition, offset in fields["left_at"].items()}
+    seats = tuple(fields["seats"])
+    return PublishedMap(
+        UUID(fields["journal"]), SlotMap(fields["topic"], fields["epoch"], fields["first_number"], seats, left_at)
+    )

@@ -60,10 +60,12 @@ class Escrow:
         "free",
         "holder_noted",
         "in_doubt",
+        "in_turns",
         "policy",
         "refill_not_before",
         "returning",
-        "row",
+        "row_units",
+        "row_version",
         "seen_at",
         "sku",
         "tally",
@@ -73,7 +75,8 @@ class Escrow:
 
     def __init__(self, sku: str) -> None:
         self.sku = sku
-        self.row: Row | None = None
+        self.row_units = 0
+        self.row_version = 0  # that of a row that is there is 1 at least
         # Learnt from the ledger when the SKU is first asked for.
         self.policy: StockPolicy | None = None
         self.tally: Tally | None = None
@@ -90,6 +93,15 @@ class Escrow:
         self.changed: asyncio.Event | None = None
         self.tended = False
         self.holder_noted = False
+        self.in_turns = False  # see Holding
+
+    @property
+    def row(self) -> Row | None:
+        return Row(self.row_units, self.row_version) if self.row_version else None
+
+    @row.setter
+    def row(self, row: Row | None) -> None:
+        self.row_units, self.row_version = row or (0, 0)
 
     def wake(self) -> None:
         """Something has changed: whoever tends it looks again."""
@@ -136,6 +148,17 @@ def enqueue(waiter: Waiter) -> None:
             escrow.waiting = deque()
         escrow.waiting.append(waiter)
         escrow.demand += quantity
+
+
+def may_grant(escrow: Escrow, units: int) -> bool:
+    """Whether they are free, nobody waits for the SKU, and it is not one that is counted."""
+    return units <= escrow.free and escrow.demand == 0 and escrow.tally is None
+
+
+def grant(escrow: Escrow, units: int) -> None:
+    """Units that `may_grant` says may be."""
+    escrow.free -= units
+    escrow.in_doubt += units
 
 
 def refuse(waiter: Waiter, verdict: Verdict, blamed: int) -> None:

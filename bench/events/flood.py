@@ -18,11 +18,11 @@ from typing import Any
 
 import asyncpg
 
-from bench import systems
 from bench.events.following import ends, work_through
 from bench.events.progress import Say
-from bench.load import StreamLoad
+from bench.loads import stream
 from bench.measure import read_clock, used_between, watch_memory
+from bench.stocking import create_skus
 from bench.workers import worker
 from deploy.local import cluster
 from deploy.local.layout import ClusterSpec, Endpoints, address
@@ -65,7 +65,7 @@ def measure(flood: Flood, directory: Path, say: Say) -> dict[str, Any]:
     spec = ClusterSpec(directory / "cluster", consumers="", log_level="warning")
     try:
         running = cluster.up(spec, say=say)
-        systems.create_skus(running.endpoints.gateways[0], SKUS)
+        create_skus(running.endpoints.gateways[0], SKUS)
         accepted, relayed = _accept_then_relay(flood, running, say)
         consumers = {name: _consume(name, topic, running, directory, say) for name, topic in CONSUMED.items()}
     finally:
@@ -79,19 +79,20 @@ def _accept_then_relay(flood: Flood, running: cluster.Cluster, say: Say) -> tupl
     assert relay.identity
     relay_pid = relay.identity.pid
     settings = asdict(
-        StreamLoad(ends.gateways[0], SKUS, BATCH, IN_FLIGHT, WARM_MESSAGES, IN_FLIGHT, flood.orders // BATCH)
+        stream.Load(ends.gateways[0], SKUS, BATCH, IN_FLIGHT, WARM_MESSAGES, IN_FLIGHT, flood.orders // BATCH)
     )
-    with worker("bench.load", settings | {"kind": "stream"}) as load:
+    with worker("bench.loads", settings | {"kind": "stream"}) as load:
         load.wait_until_warm()
         asyncio.run(_until_relayed(ends.postgres))
         relay.stop()
         try:
             load.begin()
-            accepted: dict[str, Any] = load.result()
+            result = load.result()
         finally:
             clocked = {"relay": relay_pid} | {name: _pid(running, name) for name in ("kafka", "postgres")}
             before = read_clock(clocked)
             relay.cont()
+    accepted = {name: result[name] for name in ("accepted", "refused", "elapsed_s", "orders_per_s", "latency_ms")}
     say(f"accepted {accepted['orders_per_s']:,.0f} orders/s")
     with watch_memory({"relay": relay_pid}, MEMORY_INTERVAL_S) as memory:
         asyncio.run(_until_relayed(ends.postgres))

@@ -18,10 +18,10 @@ from typing import Any
 
 from prometheus_client import CollectorRegistry
 
-from bench import systems
 from bench.events.following import ends
 from bench.events.progress import Say
-from bench.load import BurstLoad
+from bench.loads import messages
+from bench.stocking import create_skus
 from bench.workers import worker
 from consumers.runtime.consuming import consume_kafka
 from consumers.runtime.handling import Consumer
@@ -88,7 +88,7 @@ def measure(directory: Path, say: Say, share: float) -> dict[str, Any]:
     spec = ClusterSpec(directory / "cluster", consumers="", log_level="warning")
     try:
         running = cluster.up(spec, say=say)
-        systems.create_skus(running.endpoints.gateways[0], SKUS)
+        create_skus(running.endpoints.gateways[0], SKUS)
         return asyncio.run(_measure(running.endpoints, say, share))
     finally:
         cluster.down(spec.directory, purge=True, say=say)
@@ -178,7 +178,7 @@ async def _reading(found: Endpoints, delays: Delays) -> AsyncIterator[None]:
 
 
 def _sell(found: Endpoints, skus: Sequence[str], seconds: float) -> dict[str, Any]:
-    load = BurstLoad(
+    load = messages.Load(
         endpoint=found.gateways[0],
         skus=list(skus),
         batch=BATCH,
@@ -187,7 +187,7 @@ def _sell(found: Endpoints, skus: Sequence[str], seconds: float) -> dict[str, An
         interval_s=INTERVAL_S,
         seconds=seconds,
     )
-    with worker("bench.load", asdict(load) | {"kind": "bursts"}) as loading:
+    with worker("bench.loads", asdict(load) | {"kind": "messages"}) as loading:
         loading.wait_until_warm()
         loading.begin()
         result: dict[str, Any] = loading.result()

@@ -267,7 +267,7 @@ def _rebalance(figures: Mapping[str, Any]) -> str:
     ]
     late = f"later than {figures['late_ms']:g} ms"
     text = (
-        "It is said that a rebalance stops consumption. A second member joins a group of one and leaves it again, once, at"
+        "It is said that a rebalance stops consumption. A second member joins a group of one and leaves it again, at"
         f" {figures['rate_per_s']:,} events/s on {figures['partitions']} partitions. The plain client's default takes"
         " every partition away from every member and gives all out anew; the runtime gives up only what moves, when it"
         " has finished and committed it. A partition that moves is late until its new owner hears of it, which is at"

@@ -21,6 +21,7 @@ from journal.events import decode_events
 from journal.protocol import OutboxRow
 from sluice.errors import JournalUnreachable, LogUnreachable
 from sluice.seams.event_log import Event, LoggedEvent, Position
+from sluice.trace_context import TraceContext
 
 LANES = 4
 """There is one writer behind all of them."""
@@ -197,8 +198,10 @@ def _as_text(entry: Entry) -> str:
     record = entry.record
     if isinstance(record, Unreadable):
         raise TypeError("the outbox holds events only")
-    _, key, value, event_id, event_type, time_ms, position = record.event
+    _, key, value, event_id, event_type, time_ms, position, trace = record.event
     event = [key, value.hex(), event_id, event_type, time_ms, str(position.journal), position.number, position.place]
+    if trace is not None:
+        event += trace
     return json.dumps(["letter", event, record.offset, *entry[1:]])
 
 
@@ -206,7 +209,9 @@ def _as_entry(topic: str, text: str) -> Entry:
     kind, first, second, *rest = json.loads(text)
     if kind == "note":
         return Note(NoteKind(first), second, *rest)
-    key, value, event_id, event_type, time_ms, journal, number, place = first
+    key, value, event_id, event_type, time_ms, journal, number, place, *trace = first
     position = Position(UUID(journal), number, place)
     event = Event(topic, key, bytes.fromhex(value), event_id, event_type, time_ms, position)
+    if trace:
+        event = event._replace(trace=TraceContext(*trace))
     return Letter(LoggedEvent(event, ONLY_PARTITION, second), *rest)

@@ -18,8 +18,10 @@ from uuid import UUID
 import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, TopicPartition
 
+from consumers.kafka_slot_maps import KafkaSlotMaps
 from consumers.runtime.lanes import Lanes
 from consumers.runtime.meters import ConsumerMeters
+from consumers.runtime.moved_slots import MovedSlots
 from consumers.runtime.records import START, Mark, Partition, Record, Unreadable
 from sluice.cloud_events import UnreadableRecord, read_event
 from sluice.errors import LogUnreachable
@@ -49,8 +51,15 @@ what the client has fetched ahead, and a consumer that pauses often fetches ever
 COMMIT_S = 1.0
 """Between commits: a crash repeats about this much and what was in flight."""
 
+QUIET_COMMIT_S = 0.2
+"""Between commits while nothing is in flight: who moves slots waits until groups have committed what is there, and
+with it all events wait."""
+
 REVOKE_LIMIT_S = 5.0
 """For what is being handled when a partition is taken away. Others wait for it."""
+
+LOOK_AT_MOVED_S = 0.2
+"""Between looks how far the group is in the old places of slots, while something waits for that."""
 
 LOOK_S = 1.0
 """Between looks into the dead-letter topics: how soon a replay that somebody asked for begins."""
@@ -104,6 +113,7 @@ class KafkaPolling:
         self._fed.set()
         self._owned: set[Partition] = set()
         self._committed: dict[Partition, Mark] = {}
+        self._moved = MovedSlots(KafkaSlotMaps(bootstrap).read_on)
         self._paused = False
         self._failure: BaseException | None = None
         self._consumer = Consumer(_settings(bootstrap, group, protocol, self._client_error), logger=_kafka_logger)
@@ -130,14 +140,18 @@ class KafkaPolling:
 
     def _poll(self, drain_limit_s: float) -> None:
         self._consumer.subscribe(self._topics, on_assign=self._assigned, on_revoke=self._revoked, on_lost=self._lost)
-        next_commit = next_look = time.monotonic()
+        next_commit = next_look = next_look_at_moved = time.monotonic()
         try:
             while not self._stopping.is_set():
                 self._take_in()
                 if self._failure is not None:
                     raise self._failure
                 now = time.monotonic()
-                if now >= next_commit:
+                if self._moved.waiting and now >= next_look_at_moved:
+                    self._look_at_moved()
+                    next_look_at_moved = time.monotonic() + LOOK_AT_MOVED_S
+                quiet = self._lanes.in_flight == 0
+                if now >= (next_commit - COMMIT_S + QUIET_COMMIT_S if quiet else next_commit):
                     next_commit = now + COMMIT_S
                     self._commit(self._ask(self._marks()), asynchronous=True)
                     self._measure_lag()
@@ -155,8 +169,7 @@ class KafkaPolling:
         if self._lanes.in_flight >= MAX_IN_FLIGHT:
             self._wait_for_room()
             return
-        messages = self._consumer.consume(CONSUME_RECORDS, CONSUME_WAIT_S)
-        self._feed([record for message in messages if (record := _record(message)) is not None])
+        self._receive(self._consumer.consume(CONSUME_RECORDS, CONSUME_WAIT_S))
 
     def _wait_for_room(self) -> None:
         self._room.clear()
@@ -166,8 +179,8 @@ class KafkaPolling:
         while not (self._stopping.is_set() or self._failure):
             # Serves the group; brings nothing, except of partitions that have just come.
             message = self._consumer.poll(CONSUME_WAIT_S)
-            if message is not None and (record := _record(message)) is not None:
-                self._feed([record])
+            if message is not None:
+                self._receive([message])
             if self._lanes.in_flight < GO_ON_BELOW:
                 break
         self._resume()
@@ -180,7 +193,39 @@ class KafkaPolling:
     def _resume(self) -> None:
         self._paused = False
         self._meters.paused(False)
-        self._consumer.resume([TopicPartition(*partition) for partition in self._owned])
+        self._consumer.resume([TopicPartition(*partition) for partition in self._owned - self._moved.waiting])
+
+    def _receive(self, messages: Sequence[Message]) -> None:
+        before = self._moved.waiting
+        records = self._moved.sort_out(record for message in messages if (record := _record(message)) is not None)
+        if waiting := self._moved.waiting - before:
+            self._consumer.pause([TopicPartition(*partition) for partition in waiting])
+        self._feed(records)
+
+    def _look_at_moved(self) -> None:
+        """How far the group is where slots came from, whoever of its members reads that."""
+        awaited = self._moved.awaited
+        try:
+            asked = [TopicPartition(*partition) for partition in awaited]
+            found = self._consumer.committed(asked, timeout=ANSWER_LIMIT_S) if asked else []
+            finished = {}
+            for each in found:
+                left = Partition(each.topic, each.partition)
+                finished[left] = max(0, each.offset)
+                if finished[left] < awaited[left]:
+                    # What retention has taken away nobody can finish.
+                    marks = self._consumer.get_watermark_offsets(TopicPartition(*left), timeout=ANSWER_LIMIT_S)
+                    finished[left] = max(finished[left], marks[0] if marks is not None else 0)
+        except KafkaException as error:
+            _log.warning("committed_offsets_unknown", consumer=self._group, error=str(error))
+            return
+        before = self._moved.waiting
+        records = self._moved.look_again(finished)
+        if going_on := before - self._moved.waiting:
+            _log.info("moved_slots_read_on", consumer=self._group, partitions=_shown(going_on))
+            if not self._paused:
+                self._consumer.resume([TopicPartition(*partition) for partition in going_on])
+        self._feed(records)
 
     def _feed(self, records: Sequence[Record]) -> None:
         """The next list goes only when the loop has taken the one before: a slow loop must not be buried."""
@@ -273,6 +318,7 @@ class KafkaPolling:
         _log.warning("partitions_lost", consumer=self._group, partitions=_shown(leaving))
 
     def _forget(self, partitions: Sequence[Partition]) -> None:
+        self._moved.forget(partitions)
         for partition in partitions:
             self._owned.discard(partition)
             self._committed.pop(partition, None)
@@ -312,6 +358,7 @@ class KafkaPolling:
         self._committed |= changed
 
     def _measure_lag(self) -> None:
+        self._meters.waiting(len(self._moved.waiting))
         lag = 0
         for partition in self._owned:
             # What the last fetch said; asks nobody.
@@ -364,7 +411,7 @@ def _record(message: Message) -> Record | None:
     assert offset is not None
     key, value, headers = message.key(), message.value(), message.headers()
     try:
-        return LoggedEvent(read_event(topic, key, value, headers), partition, offset)
+        return LoggedEvent(read_event(topic, key, value, headers, offset), partition, offset)
     except UnreadableRecord as reason:
         named = headers.items() if isinstance(headers, dict) else headers or ()
         return Unreadable(topic, partition, offset, key, value, tuple(named), str(reason))

@@ -40,6 +40,9 @@ class Meters:
         self.lag = gauge("sluice_consumer_lag_events", "Events on the log that are not finished")
         self.paused = gauge("sluice_consumer_paused", "1 while fetching is paused because too much is in flight")
         self.partitions = gauge("sluice_consumer_partitions", "Partitions that this process has")
+        self.waiting = gauge(
+            "sluice_consumer_partitions_waiting", "Partitions to which slots moved, until their old places are finished"
+        )
 
     def of(self, consumer: str) -> "ConsumerMeters":
         return ConsumerMeters(self, consumer)
@@ -60,6 +63,7 @@ class ConsumerMeters:
         self._lag = meters.lag.labels(consumer)
         self._paused = meters.paused.labels(consumer)
         self._partitions = meters.partitions.labels(consumer)
+        self._waiting = meters.waiting.labels(consumer)
 
     def handled(self, events: int, age_s: float) -> None:
         self._handled.inc(events)
@@ -96,3 +100,6 @@ class ConsumerMeters:
 
     def paused(self, paused: bool) -> None:
         self._paused.set(paused)
+
+    def waiting(self, partitions: int) -> None:
+        self._waiting.set(partitions)

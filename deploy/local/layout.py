@@ -37,10 +37,10 @@ class ClusterSpec:
     stockds: int = 2
     gateways: int = 1
     relays: int = 1
-    # Of lifecycle, compensation and projection, comma separated; they share one process. By default two are not among
-    # them: lifecycle writes every order twice more, projection reads and writes each line's SKU once more, and a sale
-    # on one machine should not pay for it unasked.
-    consumers: str = "compensation"
+    # Of lifecycle, compensation, projection and queue, comma separated; they share one process. By default two are not
+    # among them: lifecycle writes every order twice more, projection reads and writes each line's SKU once more, and a
+    # sale on one machine should not pay for it unasked.
+    consumers: str = "compensation,queue"
     log_level: str = "info"
     # As the setting of stockd: tests of dead servers need not wait as long as a sale should.
     peer_dead_after_s: float = 10.0

@@ -35,7 +35,11 @@ def stockd(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) ->
 def gateway(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -> Process:
     target = address(ports[name])
     settings = _common(spec, ports, name) | _stores(spec, ports)
-    settings |= {"SLUICE_LISTEN": target, "SLUICE_STOCKD": _stockds(spec, ports)}
+    settings |= {
+        "SLUICE_LISTEN": target,
+        "SLUICE_STOCKD": _stockds(spec, ports),
+        "SLUICE_KAFKA": endpoints(spec, ports).kafka,
+    }
     return _service(name, log, settings, ports, partial(serves, target))
 
 

@@ -1,15 +1,17 @@
 """The seam to the event log: Kafka, or the outbox itself where everything runs in one process."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
 from sluice.slot_map import SlotMap
+from sluice.trace_context import TraceContext
 
 TOPIC_ORDER_CREATED = "order-created"
 TOPIC_ORDER_VALIDATED = "order-validated"
 TOPIC_ORDER_CONFIRMED = "order-confirmed"
 TOPIC_ORDER_CANCELLED = "order-cancelled"
+TOPIC_ORDER_REJECTED = "order-rejected"
 TOPIC_STOCK_CHANGED = "stock-changed"
 TOPIC_ORDER_REQUESTED = "order-requested"
 
@@ -17,7 +19,8 @@ TOPIC_ORDER_REQUESTED = "order-requested"
 class Position(NamedTuple):
     """Where an event stands: the journal it comes from, its outbox row's number there, its place in that row.
 
-    A consumer that keeps the highest position per partition and journal can drop whatever is not above it.
+    A consumer that keeps the highest position per partition and journal can drop whatever is not above it. In the queue
+    the place on the log is the position: of NO_JOURNAL on Kafka, where many gateways write it.
     """
 
     journal: UUID
@@ -25,8 +28,13 @@ class Position(NamedTuple):
     place: int
 
 
+NO_JOURNAL = UUID(int=0)
+
+
 class Event(NamedTuple):
-    """One event, ready for a log. `value` is the protobuf message of the topic; `time_ms` since the Unix epoch."""
+    """One event, ready for a log. `value` is the protobuf message of the topic; `time_ms` since the Unix epoch.
+    `trace`: of whoever caused it, if there is one.
+    """
 
     topic: str
     key: str
@@ -35,6 +43,7 @@ class Event(NamedTuple):
     event_type: str
     time_ms: int
     position: Position
+    trace: TraceContext | None = None
 
 
 class LoggedEvent(NamedTuple):
@@ -48,9 +57,9 @@ class LoggedEvent(NamedTuple):
 class EventPublisher(Protocol):
     """Only a relay that holds the outbox's lease publishes."""
 
-    async def place_by(self, maps: Mapping[str, SlotMap], journal: UUID) -> None:
-        """Places what is published from now on by these maps, by topic; `journal` is whose they are. Everybody can read
-        them on the log before the first event is placed by them. Raises LogUnreachable.
+    async def place_by(self, maps: Sequence[SlotMap], journal: UUID) -> None:
+        """Places what is published from now on by the last of these maps of each topic; `journal` is whose they are.
+        Everybody can read all of them on the log before the first event is placed by them. Raises LogUnreachable.
         """
         ...
 

@@ -67,13 +67,13 @@ class Client:
             response_deserializer=health_pb2.HealthCheckResponse.FromString,
         )
 
-    def place_orders(self, timeout_s: float = CALL_LIMIT_S) -> Any:
+    def place_orders(self, timeout_s: float = CALL_LIMIT_S, metadata: Sequence[tuple[str, str]] = ()) -> Any:
         method = self.channel.stream_stream(
             "/sluice.orders.v1.OrderService/PlaceOrders",
             request_serializer=orders_pb2.PlaceOrdersRequest.SerializeToString,
             response_deserializer=orders_pb2.PlaceOrdersResponse.FromString,
         )
-        return method(timeout=timeout_s)
+        return method(timeout=timeout_s, metadata=tuple(metadata))
 
     def watch_stock(self, sku: str, resume_token: str = "", timeout_s: float = CALL_LIMIT_S) -> Any:
         method = self.channel.unary_stream(
@@ -83,13 +83,16 @@ class Client:
         )
         return method(stock_pb2.WatchStockRequest(sku=sku, resume_token=resume_token), timeout=timeout_s)
 
-    def watch_order(self, order_id: str, after_version: int = 0, timeout_s: float = CALL_LIMIT_S) -> Any:
+    def watch_order(
+        self, order_id: str, after_version: int = 0, timeout_s: float = CALL_LIMIT_S, position: Any = None
+    ) -> Any:
         method = self.channel.unary_stream(
             "/sluice.orders.v1.OrderService/WatchOrder",
             request_serializer=orders_pb2.WatchOrderRequest.SerializeToString,
             response_deserializer=orders_pb2.WatchOrderResponse.FromString,
         )
-        return method(orders_pb2.WatchOrderRequest(order_id=order_id, after_version=after_version), timeout=timeout_s)
+        request = orders_pb2.WatchOrderRequest(order_id=order_id, after_version=after_version, queue_position=position)
+        return method(request, timeout=timeout_s)
 
     async def serving(self) -> bool:
         try:
@@ -154,12 +157,17 @@ def _refusal(request: Any, error: grpc.aio.AioRpcError, latency_s: float) -> Rep
 
 
 def order(
-    lines: dict[str, int], customer_id: str = "anna", order_id: str | None = None, hold_s: float | None = None
+    lines: dict[str, int],
+    customer_id: str = "anna",
+    order_id: str | None = None,
+    hold_s: float | None = None,
+    priority: int = 0,
 ) -> orders_pb2.PlaceOrderRequest:
     request = orders_pb2.PlaceOrderRequest(
         order_id=order_id or new_order_id(),
         customer_id=customer_id,
         lines=[orders_pb2.OrderLine(sku=sku, quantity=quantity) for sku, quantity in lines.items()],
+        priority=priority,
     )
     if hold_s is not None:
         request.hold.FromTimedelta(timedelta(seconds=hold_s))

@@ -7,7 +7,7 @@ import signal
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 from uuid import uuid4
@@ -17,7 +17,7 @@ from confluent_kafka import Consumer, TopicPartition
 
 from consumers.runtime.kafka_polling import read_places
 from deploy.local.processes import Process
-from relay.kafka_log import KafkaPublisher
+from relay.kafka_log import KafkaLog, KafkaPublisher
 from sluice.kafka_topics import make_topics
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, Event, Position
 from sluice.slot_map import first_maps
@@ -27,6 +27,9 @@ pytestmark = pytest.mark.servers
 
 ROOT = Path(__file__).parents[2]
 PARTITIONS = 4
+AWAY_S = float(os.environ.get("SLUICE_TEST_AWAY_S", "5"))
+"""How long a sink is away. With 30 the whole file takes a minute longer and shows nothing else."""
+
 TOPIC = TOPIC_ORDER_CREATED
 
 
@@ -125,11 +128,26 @@ class Scene:
         )
         self.applied()
 
-    def committed(self) -> tuple[int, int]:
-        """(sum of committed offsets, highest row number in their metadata)"""
+    def _committed(self) -> list[TopicPartition]:
         consumer = Consumer({"bootstrap.servers": self.bootstrap, "group.id": self.group})
         found = consumer.committed([TopicPartition(self.topic, n) for n in range(PARTITIONS)], timeout=10)
         consumer.close()
+        return found
+
+    def committed_offsets(self) -> dict[int, int]:
+        return {each.partition: max(0, each.offset) for each in self._committed()}
+
+    async def logged_below(self, offsets: Mapping[int, int]) -> set[tuple[str, int, int]]:
+        """As `handled` has them."""
+        return {
+            (each.event.key, each.event.position.number, each.event.position.place)
+            async for each in KafkaLog(self.bootstrap).read(self.topic, follow=False)
+            if each.offset < offsets[each.partition]
+        }
+
+    def committed(self) -> tuple[int, int]:
+        """(sum of committed offsets, highest row number in their metadata)"""
+        found = self._committed()
         places = [read_places(each.metadata).get(self.journal, (0, 0))[0] for each in found]
         return sum(max(0, each.offset) for each in found), max(places)
 
@@ -225,7 +243,7 @@ async def test_a_sink_that_is_away_delays_and_buries_nothing(scene: Scene) -> No
     away.touch()
     await scene.write(scene.events(keys=20, per_key=10))
     await scene.until_logged(scene.start(), "consumer_waits_for_dependency")
-    await asyncio.sleep(5)
+    await asyncio.sleep(AWAY_S)
     assert scene.handled() == []
     away.unlink()
     await scene.until_all_handled()
@@ -269,6 +287,53 @@ async def test_a_slow_event_holds_up_its_lane_only_and_the_commit(scene: Scene) 
     assert scene.committed()[0] < 60
     await scene.until_all_handled()
     assert time.monotonic() - begin >= 8
+
+
+async def test_commits_never_pass_an_unfinished_event_whatever_goes_wrong_at_once(scene: Scene) -> None:
+    """A poisoned key, an event that takes 10 s, a sink that is away for a while, a member that is killed: a commit says
+    at every moment that all below it is handled, or is a dead letter.
+    """
+    scene.file.with_suffix(".poison").write_text("key-3")
+    scene.file.with_suffix(".slow").write_text("key-7 10")
+    await scene.write(scene.events(keys=60, per_key=1))
+    scene.start()
+    dying = scene.start()
+    await scene.until_logged(dying, "partitions_assigned")
+    looks: list[int] = []
+    enough = asyncio.Event()
+
+    async def look() -> None:
+        while not enough.is_set():
+            looks.append(await assert_committed_is_handled(scene))
+            await asyncio.sleep(0.2)
+
+    looking = asyncio.create_task(look())
+    await until(lambda: len(scene.handled()) >= 30 or looking.done(), "others are handled while one is slow")
+    assert all(key != "key-7" for key, _, _ in scene.handled())
+    away = scene.file.with_suffix(".away")
+    away.touch()
+    await scene.write(scene.events(keys=60, per_key=3))
+    await scene.until_logged(dying, "consumer_waits_for_dependency")
+    dying.kill()
+    await asyncio.sleep(2)
+    away.unlink()
+    scene.file.with_suffix(".slow").unlink()
+    await scene.until_all_handled(but=("key-3",), limit_s=90)
+    await until(lambda: _letters(scene) == 4, "the poisoned key is parked with all its events")
+    await until(lambda: scene.committed()[0] == 240 or looking.done(), "everything is committed")
+    enough.set()
+    await looking
+    assert max(looks) > 0
+
+
+async def assert_committed_is_handled(scene: Scene) -> int:
+    """How many events are committed. Commits are read first: what they say was so then."""
+    committed = await asyncio.to_thread(scene.committed_offsets)
+    handled = set(scene.handled())
+    below = await scene.logged_below(committed)
+    unfinished = {each for each in below if each[0] != "key-3"} - handled
+    assert not unfinished, f"committed and not handled: {sorted(unfinished)[:5]}"
+    return len(below)
 
 
 async def test_the_classic_protocol_does_as_well(scene: Scene) -> None:

@@ -140,6 +140,29 @@ async def test_incarnations_of_a_file_of_before_heartbeats_are_folded_if_fenced_
     await check_upgraded(await SqliteJournal.open(file))
 
 
+ORDER_ID = "0d4c7a10-6a39-4c3e-9d2f-7f2f9a1b2c3d"
+
+
+@pytest.mark.servers
+async def test_postgres_orders_of_before_priorities_have_the_lowest(postgres: str) -> None:
+    connection: Any = await asyncpg.connect(postgres)
+    await migrate_postgres(connection, migrations("postgres")[:6])
+    await connection.execute(
+        f"INSERT INTO orders VALUES ('{ORDER_ID}', 'anna', '[[\"tea\", 1]]', 2, 1, now(), now(), NULL, '')"
+    )
+    await connection.close()
+    journal = await PostgresJournal.open(postgres, timeout_s=30)
+    assert (await journal.find_orders([ORDER_ID]))[ORDER_ID].priority == 0
+    await journal.close()
+
+
+async def test_orders_of_a_file_of_before_priorities_have_the_lowest(file: SqliteFile) -> None:
+    await migrate_sqlite(file, migrations("sqlite")[:6])
+    row = f"INSERT INTO orders VALUES ('{ORDER_ID}', 'anna', '[[\"tea\", 1]]', 2, 1, 0, 0, NULL, '')"
+    await file.write(lambda c: c.execute(row).close())
+    assert (await (await SqliteJournal.open(file)).find_orders([ORDER_ID]))[ORDER_ID].priority == 0
+
+
 async def check_upgraded(journal: Journal) -> None:
     assert await journal.silent(0.0) == []
     assert [await journal.claim_reclaim(60.0) for _ in range(2)] == [FENCED, None]

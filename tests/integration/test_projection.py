@@ -3,9 +3,10 @@
 import asyncio
 import json
 import os
+import signal
 import subprocess
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from pathlib import Path
 from typing import Any
 from uuid import UUID, uuid4
@@ -18,7 +19,7 @@ from relay.kafka_log import KafkaPublisher
 from sluice._gen.events.v1.events_pb2 import StockChanged
 from sluice.kafka_topics import make_topics
 from sluice.seams.event_log import TOPIC_STOCK_CHANGED, Event, LoggedEvent, Position
-from sluice.seams.stock_projection import SkuState
+from sluice.seams.stock_projection import Control, SkuState
 from sluice.slot_map import first_maps
 from stockd.stores.cassandra_projection import CassandraProjection
 from tests.integration.buying import until
@@ -173,3 +174,54 @@ async def test_the_projection_is_what_the_log_says(scene: Scene) -> None:
         assert (await scene.rebuild())["same"] == len(SKUS)
     finally:
         await projection.close()
+
+
+async def test_a_rebuild_that_is_killed_changes_nothing_and_the_next_one_clears_up(scene: Scene) -> None:
+    projection = await scene.open_projection()
+
+    async def complete() -> bool:
+        return await projection.states((await projection.control()).live, SKUS) == scene.truth()
+
+    try:
+        scene.start_consumer()
+        await scene.write(400)
+        await until("every change is in the states", complete, limit_s=60.0)
+        for stage in (fills_its_generation, hands_over):
+            live = (await projection.control()).live
+            while not await killed_when(stage, projection, scene):
+                live = (await projection.control()).live
+            assert (await projection.control()).live == live
+            # Consumers may wait for a dead hand-over, until they call it off.
+            await scene.write(50)
+            await until("consumers go on", complete, limit_s=60.0)
+        assert (await scene.rebuild())["same"] == len(SKUS)
+        assert await projection.generations() == {(await projection.control()).live}
+    finally:
+        await projection.close()
+
+
+Stage = Callable[[Control], bool]
+
+
+def fills_its_generation(control: Control) -> bool:
+    return control.rebuilding is not None and not control.handing_over
+
+
+def hands_over(control: Control) -> bool:
+    return control.handing_over
+
+
+async def killed_when(stage: Stage, projection: CassandraProjection, scene: Scene) -> bool:
+    """False if it was at its end before anybody saw it at that stage."""
+    rebuilding = await asyncio.create_subprocess_exec(
+        *scene.command("projection", "rebuild", "--json"),
+        cwd=ROOT,
+        env=scene.environment,
+        stdout=asyncio.subprocess.DEVNULL,
+    )
+    while rebuilding.returncode is None:
+        if stage(await projection.control()):
+            rebuilding.kill()
+            return await rebuilding.wait() == -signal.SIGKILL
+    assert rebuilding.returncode == 0
+    return False

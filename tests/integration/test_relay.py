@@ -15,6 +15,7 @@ from uuid import UUID, uuid4
 import asyncpg
 import pytest
 from prometheus_client import CollectorRegistry
+from structlog.testing import capture_logs
 
 from deploy.local.processes import Process
 from journal.events import encode_order_events
@@ -255,3 +256,38 @@ async def test_a_relay_that_loses_its_session_leads_again_and_repeats_at_most(
         await until_drained(journal)
         assert not relaying.task.done()
     await assert_all_there_in_order(kafka_bootstrap, journal, before + after, repeats=True)
+
+
+async def test_a_row_that_cannot_be_read_stops_what_follows_and_says_so_until_it_is_repaired(
+    journal: PostgresJournal, journal_url: str, kafka_bootstrap: str
+) -> None:
+    admin = await asyncpg.connect(journal_url)
+    with capture_logs() as logs:
+        async with InProcess(journal, kafka_bootstrap) as relaying:
+
+            async def poisoned() -> bool:
+                return relaying.registry.get_sample_value("sluice_relay_poisoned_rows") == 1
+
+            before = await commit(journal, 3)
+            await until_drained(journal)
+            # Before it has its number, so that no relay has read it.
+            await admin.execute("UPDATE outbox_numbers SET paused_until = now() + interval '1 hour'")
+            spoilt = await commit(journal, 1)
+            await admin.execute("UPDATE outbox SET events = '\\xff'::bytea || events")
+            after = await commit(journal, 3)
+            await admin.execute("UPDATE outbox_numbers SET paused_until = NULL")
+            await until(poisoned)
+
+            more = await commit(journal, 1)  # orders are accepted all the while
+            assert (await journal.backlog()).rows == 5
+            created = await of_journal(kafka_bootstrap, TOPIC_ORDER_CREATED, journal.journal_id)
+            assert {event.key for event in created} == set(before)
+            assert {log["log_level"] for log in logs if log["event"] == "outbox_row_poisoned"} == {"error"}
+
+            await admin.execute(
+                "UPDATE outbox SET events = substr(events, 2) WHERE number = (SELECT min(number) FROM outbox)"
+            )
+            await until_drained(journal)
+            assert not await poisoned()
+    await admin.close()
+    await assert_all_there_in_order(kafka_bootstrap, journal, before + spoilt + after + more, repeats=True)

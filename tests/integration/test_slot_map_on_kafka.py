@@ -50,10 +50,10 @@ async def test_topics_are_made_with_first_maps_and_placed_by_later_ones(
     count = counts[TOPIC_ORDER_CREATED]
     moved_to = tuple(count - 1 - partition for partition in first_seats(count))
     try:
-        await publisher.place_by(first, JOURNAL)
+        await publisher.place_by(list(first.values()), JOURNAL)
         await publisher.publish([event(f"key-{i}", 1) for i in range(20)])
         second = SlotMap(TOPIC_ORDER_CREATED, 1, 2, moved_to, {0: 5})
-        await publisher.place_by({**first, TOPIC_ORDER_CREATED: second}, JOURNAL)
+        await publisher.place_by([*first.values(), second], JOURNAL)
         await publisher.publish([event(f"key-{i}", 2) for i in range(20)])
     finally:
         await publisher.close()

@@ -130,4 +130,5 @@ class FakeJournal:
 
 
 def standing(order: NewOrder, time: datetime = TIME) -> Order:
-    return Order(order.order_id, order.customer_id, order.lines, OrderState.CREATED, time, time, 1)
+    made = Order(order.order_id, order.customer_id, order.lines, OrderState.CREATED, time, time, 1)
+    return made._replace(priority=order.priority)

@@ -127,9 +127,9 @@ class FakePublisher:
         self.queues: list[list[Event]] = [[] for _ in log.partitions]
         self.failed = False
         self.written: set[Position] = set()
-        self.maps: Mapping[str, SlotMap] = {}
+        self.maps: Sequence[SlotMap] = []
 
-    async def place_by(self, maps: Mapping[str, SlotMap], _: UUID) -> None:
+    async def place_by(self, maps: Sequence[SlotMap], _: UUID) -> None:
         if self.failed:
             raise LogUnreachable("failed before")
         self.maps = maps

@@ -9,12 +9,19 @@ from google.protobuf.internal.decoder import _DecodeVarint32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.events import MalformedOutboxRow, decode_events, encode_order_events, encode_transition_events
-from journal.protocol import OutboxRow, Transition
+from journal.events import (
+    MalformedOutboxRow,
+    decode_events,
+    encode_order_events,
+    encode_rejection_events,
+    encode_transition_events,
+)
+from journal.protocol import OutboxRow, Rejection, Transition
 from sluice._gen.events.v1.events_pb2 import (
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
+    OrderRejected,
     OrderValidated,
     OutboxEvent,
     StockChanged,
@@ -24,12 +31,14 @@ from sluice.model import (
     MAX_LINE_QUANTITY,
     MAX_LINES_PER_ORDER,
     MAX_NAME_CHARS,
+    MAX_PRIORITY,
     Line,
     NewOrder,
     Order,
     OrderState,
 )
-from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED
+from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_ORDER_REJECTED, TOPIC_STOCK_CHANGED
+from sluice.trace_context import TraceContext
 
 JOURNAL = UUID("6b1f5a4e-6f0a-4a53-9d53-0d8f6a0a0c11")
 NAMES = st.text(st.characters(exclude_categories=("Cs",)), min_size=1, max_size=MAX_NAME_CHARS)
@@ -39,8 +48,12 @@ LINES = st.lists(
     max_size=MAX_LINES_PER_ORDER,
     unique_by=lambda line: line.sku,
 ).map(lambda lines: tuple(sorted(lines)))
+PRIORITIES = st.just(0) | st.integers(0, MAX_PRIORITY)
+TRACES = st.sampled_from(
+    [None, TraceContext(f"00-{'4b' * 16}-{'00f0' * 4}-01"), TraceContext(f"00-{'a0' * 16}-{'b7' * 8}-00", "shop=1")]
+)
 HOLDS = st.none() | st.timedeltas(timedelta(microseconds=1), timedelta(days=30))
-ORDERS = st.lists(st.builds(NewOrder, st.uuids().map(str), NAMES, LINES, HOLDS), max_size=5)
+ORDERS = st.lists(st.builds(NewOrder, st.uuids().map(str), NAMES, LINES, HOLDS, PRIORITIES, TRACES), max_size=5)
 TIMES = st.datetimes(datetime(1970, 1, 1), datetime(2200, 1, 1), timezones=st.just(UTC))  # noqa: DTZ001
 STANDING = st.builds(
     Order, st.uuids().map(str), NAMES, LINES, st.sampled_from(sorted(HOLDS_UNITS)), TIMES, TIMES, st.integers(1, 2**31)
@@ -48,10 +61,17 @@ STANDING = st.builds(
 STEPS = st.tuples(st.sampled_from(["VALIDATED", "CONFIRMED"]).map(OrderState.__getitem__), st.just("")) | st.tuples(
     st.sampled_from(["CANCELLED", "EXPIRED"]).map(OrderState.__getitem__), NAMES | st.just("")
 )
-TRANSITIONS = st.lists(st.builds(lambda order, step: Transition(order, *step), STANDING, STEPS), max_size=5)
+TRANSITIONS = st.lists(
+    st.builds(lambda order, step, trace: Transition(order, *step, trace), STANDING, STEPS, TRACES), max_size=5
+)
 
 
 def generated(payload: bytes) -> list[OutboxEvent]:
+    """Without the entries that say to which trace those after them belong: they are no events."""
+    return [each for each in entries(payload) if not each.HasField("trace_context")]
+
+
+def entries(payload: bytes) -> list[OutboxEvent]:
     events = []
     at = 0
     while at < len(payload):
@@ -68,6 +88,7 @@ def test_the_generated_classes_read_one_order_created_and_one_stock_changed_per_
     expected = []
     for order in orders:
         created = OrderCreated(order_id=order.order_id, customer_id=order.customer_id, version=1)
+        created.priority = order.priority
         created.create_time.FromDatetime(time)
         for sku, quantity in order.lines:
             created.lines.add(sku=sku, quantity=quantity)
@@ -90,7 +111,7 @@ def test_the_generated_classes_read_a_change_of_state_and_the_units_that_go_back
     transitions: list[Transition], time: datetime
 ) -> None:
     expected = []
-    for order, state, reason in transitions:
+    for order, state, reason, _ in transitions:
         who = {"order_id": order.order_id, "customer_id": order.customer_id, "version": order.version + 1}
         if state in HOLDS_UNITS:
             kind, message_type = {
@@ -117,6 +138,9 @@ def test_the_generated_classes_read_a_change_of_state_and_the_units_that_go_back
     assert generated(payload) == expected
     assert count == len(expected)
     events = decode_events(OutboxRow(7, time, payload, count), JOURNAL)
+    assert [event.trace for event in events] == [
+        step.trace for step in transitions for _ in range(1 + (len(step.order.lines) if step.returns_units else 0))
+    ]
     assert [event.value for event in events] == [
         getattr(message, str(message.WhichOneof("body"))).SerializeToString() for message in expected
     ]
@@ -158,6 +182,7 @@ def test_a_row_comes_back_as_keyed_numbered_events(orders: list[NewOrder], time:
     events = decode_events(OutboxRow(number, time, payload, count), JOURNAL)
 
     assert [event.position for event in events] == [(JOURNAL, number, place) for place in range(count)]
+    assert [event.trace for event in events] == [order.trace for order in orders for _ in range(1 + len(order.lines))]
     identities = []
     for order in orders:
         identities.append((TOPIC_ORDER_CREATED, order.order_id, f"{order.order_id}/1", "sluice.order.created.v1"))
@@ -169,6 +194,17 @@ def test_a_row_comes_back_as_keyed_numbered_events(orders: list[NewOrder], time:
     bodies = [getattr(message, str(message.WhichOneof("body"))) for message in generated(payload)]
     kinds = {TOPIC_ORDER_CREATED: OrderCreated, TOPIC_STOCK_CHANGED: StockChanged}
     assert [kinds[event.topic].FromString(event.value) for event in events] == bodies
+
+
+def test_a_trace_is_written_once_for_all_orders_in_a_row_that_belong_to_it() -> None:
+    time = datetime(2026, 11, 20, tzinfo=UTC)
+    trace = TraceContext(f"00-{'4b' * 16}-{'00f0' * 4}-01")
+    plain = [NewOrder(str(UUID(int=number)), "anna", (Line("tea", 1),)) for number in range(6)]
+    traced = [order._replace(trace=trace if 2 <= number < 5 else None) for number, order in enumerate(plain)]
+    payload, count = encode_order_events(traced, time)
+    assert count == 12
+    assert [place for place, each in enumerate(entries(payload)) if each.HasField("trace_context")] == [4, 11]
+    assert not any(each.HasField("trace_context") for each in entries(encode_order_events(plain, time)[0]))
 
 
 def one_order() -> tuple[bytes, int]:
@@ -202,3 +238,16 @@ def test_a_wrong_count_is_refused() -> None:
 def test_an_order_id_that_is_no_canonical_uuid_is_never_written() -> None:
     with pytest.raises(ValueError, match="not a canonical UUID"):
         encode_order_events([NewOrder("17", "anna", (Line("apple", 1),))], datetime(2026, 11, 20, tzinfo=UTC))
+
+
+@given(ORDERS, TIMES, NAMES, st.integers(0, 2**40))
+def test_rejections(orders: list[NewOrder], time: datetime, reason: str, restocked: int) -> None:
+    rejections = [Rejection(order, reason, order.lines[0].sku, restocked) for order in orders]
+    payload, count = encode_rejection_events(rejections, time)
+    events = decode_events(OutboxRow(1, time, payload, count), JOURNAL)
+    assert [event.event_id for event in events] == [f"{order.order_id}/1" for order in orders]
+    for event, rejection in zip(events, rejections, strict=True):
+        message = OrderRejected.FromString(event.value)
+        assert (event.topic, event.key) == (TOPIC_ORDER_REJECTED, rejection.order.order_id)
+        assert (message.reason, message.sku, message.restocked) == tuple(rejection[1:])
+        assert [(line.sku, line.quantity) for line in message.lines] == list(rejection.order.lines)

@@ -27,6 +27,7 @@ ORDERS = st.builds(
     customer_id=TEXT,
     lines=LINES | MANY_LINES,
     mode=st.sampled_from([0, MODE_DIRECT, MODE_QUEUED, 9]),
+    priority=st.sampled_from([0, 1, 1_000, 1_001, 2**32 - 1]),
 )
 
 
@@ -43,12 +44,8 @@ def _is_uuid(text: str) -> bool:
         return False
 
 
-def _bad_fields(request: PlaceOrderRequest) -> set[str]:
+def _bad_lines(request: PlaceOrderRequest) -> set[str]:
     bad = set()
-    if not _is_uuid(request.order_id):
-        bad.add("order_id")
-    if not _is_name(request.customer_id):
-        bad.add("customer_id")
     if not 1 <= len(request.lines) <= 64:
         bad.add("lines")
     skus = [line.sku for line in request.lines]
@@ -57,11 +54,22 @@ def _bad_fields(request: PlaceOrderRequest) -> set[str]:
             bad.add(f"lines[{index}].sku")
         if not 1 <= line.quantity <= 1_000_000:
             bad.add(f"lines[{index}].quantity")
+    return bad
+
+
+def _bad_fields(request: PlaceOrderRequest) -> set[str]:
+    bad = _bad_lines(request)
+    if not _is_uuid(request.order_id):
+        bad.add("order_id")
+    if not _is_name(request.customer_id):
+        bad.add("customer_id")
     if request.HasField("hold"):
         nanoseconds = request.hold.seconds * 10**9 + request.hold.nanos
         if not (0 <= request.hold.nanos < 10**9 and 10**9 <= nanoseconds < 30 * 86_400 * 10**9 + 1_000):
             bad.add("hold")
-    if request.mode not in (0, MODE_DIRECT):
+    if request.priority > 1_000:
+        bad.add("priority")
+    if request.mode not in (0, MODE_DIRECT, MODE_QUEUED):
         bad.add("mode")
     return bad
 
@@ -97,6 +105,15 @@ def test_exactly_the_bad_fields_are_named(request: PlaceOrderRequest, hold: Dura
 
 def test_a_good_order_is_taken_in_canonical_form() -> None:
     assert parse_order(_good()) == NewOrder(GOOD_ID.lower(), "anna", (Line("a", 2), Line("b", 1)))
+
+
+def test_a_priority_is_taken_with_and_without_a_hold() -> None:
+    request = _good()
+    request.priority = 1_000
+    plain = NewOrder(GOOD_ID.lower(), "anna", (Line("a", 2), Line("b", 1)), None, 1_000)
+    assert parse_order(request) == plain
+    request.hold.CopyFrom(Duration(seconds=90))
+    assert parse_order(request) == plain._replace(hold=timedelta(seconds=90))
 
 
 def test_a_hold_is_taken_in_whole_microseconds() -> None:

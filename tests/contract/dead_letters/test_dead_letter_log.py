@@ -13,6 +13,7 @@ from journal.sqlite import SqliteJournal
 from journal.sqlite_consumers import SqliteConsumers
 from sluice.seams.event_log import Event, LoggedEvent, Position
 from sluice.sqlite_file import SqliteFile
+from sluice.trace_context import TraceContext
 
 JOURNAL = uuid4()
 TOPIC = "order-created"
@@ -33,8 +34,10 @@ async def log(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[D
     await opened.close()
 
 
-def letter(key: str, number: int) -> Letter:
-    event = Event(TOPIC, key, b"\x00\xffvalue", f"{key}/{number}", "test", 1_234_567, Position(JOURNAL, number, 2))
+def letter(key: str, number: int, trace: TraceContext | None = None) -> Letter:
+    event = Event(
+        TOPIC, key, b"\x00\xffvalue", f"{key}/{number}", "test", 1_234_567, Position(JOURNAL, number, 2), trace
+    )
     return Letter(LoggedEvent(event, 0, number * 10), key, "ValueError", "cannot: \u00fc", 5, 1_700_000_000_000)
 
 
@@ -43,7 +46,13 @@ async def test_nothing_is_there_at_first(log: DeadLetterLog) -> None:
 
 
 async def test_letters_and_notes_are_read_back_in_order(log: DeadLetterLog) -> None:
-    entries = [letter("a", 1), letter("b", 2), Note(NoteKind.REPLAY, "a", 0, "", 7), letter("a", 3)]
+    traces = [TraceContext(f"00-{'4b' * 16}-{'00f0' * 4}-01", state) for state in ("", "shop=1")]
+    entries = [
+        letter("a", 1, traces[0]),
+        letter("b", 2, traces[1]),
+        Note(NoteKind.REPLAY, "a", 0, "", 7),
+        letter("a", 3),
+    ]
     places = [*await log.append(TOPIC, entries[:2]), *await log.append(TOPIC, entries[2:])]
     assert places == sorted(set(places))
     found = []

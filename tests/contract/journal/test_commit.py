@@ -13,13 +13,14 @@ from journal.protocol import (
     ReservationsClosed,
     Spend,
 )
-from sluice.model import Line, NewOrder, Order, OrderState
+from sluice.model import MAX_PRIORITY, Line, NewOrder, Order, OrderState
 from tests.contract.journal.standing import standing
 from tests.journals import NOW, new_order, registered, sale
 
 
 def as_created(order: NewOrder) -> Order:
-    return Order(order.order_id, order.customer_id, order.lines, OrderState.CREATED, NOW, NOW, 1)
+    made = Order(order.order_id, order.customer_id, order.lines, OrderState.CREATED, NOW, NOW, 1)
+    return made._replace(priority=order.priority)
 
 
 async def test_a_committed_batch_stands_with_orders_spends_and_one_outbox_row(journal: Journal) -> None:
@@ -31,6 +32,16 @@ async def test_a_committed_batch_stands_with_orders_spends_and_one_outbox_row(jo
     assert after.orders == {order.order_id: as_created(order) for order in orders}
     assert after.spends == {incarnation: {"tea": 6, "cup": 3}}
     assert [(row.events, row.event_count, row.create_time) for row in after.outbox] == [(batch.events, 3, NOW)]
+
+
+async def test_each_order_keeps_its_own_priority(journal: Journal) -> None:
+    incarnation = await registered(journal)
+    orders = [new_order()._replace(priority=priority) for priority in (0, MAX_PRIORITY, 0, 1)]
+    assert await journal.commit(sale(incarnation, 1, orders)) == Committed()
+    found = await journal.find_orders([order.order_id for order in orders])
+    assert found == {order.order_id: as_created(order) for order in orders}
+    listed = {order.order_id: order.priority for order in await journal.list_orders(None, None, 10)}
+    assert listed == {order.order_id: order.priority for order in orders}
 
 
 async def test_names_and_lines_come_back_as_they_were(journal: Journal) -> None:

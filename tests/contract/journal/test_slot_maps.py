@@ -76,7 +76,7 @@ async def test_the_next_map_is_in_force_from_the_next_number_on(journal: Journal
         assert await maps.unfinished(2) == 0
         assert await maps.switch("a", 2, {0: 7, 3: 9})
         assert await lease.map_version() != version
-        assert await lease.slot_maps() == await maps.in_force()
+        assert await lease.slot_maps() == [*await maps.history("a"), *await maps.history("b")]
     assert await maps.history("a") == [
         SlotMap("a", 0, 0, first_seats(8), {}),
         SlotMap("a", 1, 3, first_seats(16), {0: 7, 3: 9}),
@@ -97,6 +97,25 @@ async def test_orders_are_accepted_while_numbering_is_paused_and_their_rows_wait
         await maps.resume_numbering()
         assert await lease.number_new() == 2
         assert [row.number for row in await lease.read(0, 10)] == [1, 2]
+
+
+async def test_rows_are_unfinished_until_they_are_deleted_whether_they_have_a_number_or_not(
+    journal: Journal, maps: SlotMaps
+) -> None:
+    assert await maps.newest_row() == 0
+    assert await maps.unfinished_rows(0) == 0
+    await maps.pause_numbering(LONG_S)
+    await commit(journal, 1, 2)
+    newest = await maps.newest_row()
+    await commit(journal, 3)
+    assert await maps.unfinished_rows(newest) == 2
+    await maps.resume_numbering()
+    async with journal.lease_outbox() as lease:
+        assert lease is not None
+        await lease.number_new()
+        assert await maps.unfinished_rows(newest) == 2
+        assert await finish(lease) == [1, 2, 3]
+    assert await maps.unfinished_rows(newest) == 0
 
 
 async def test_a_pause_ends_by_itself(journal: Journal, maps: SlotMaps) -> None:

@@ -1,8 +1,9 @@
 """Tallies: every event counts once and in its order, whoever brings it and how often; orders are seen as they stand."""
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from datetime import UTC, datetime
+from itertools import zip_longest
 from typing import Any
 from uuid import UUID, uuid4
 
@@ -37,9 +38,12 @@ def sold(number: int, units: int = 1, *, place: int = 0, sku: str = "hot", order
     return StockEvent(sku, order_id or str(uuid4()), units, Position(SOURCE, number, place))
 
 
-async def place(journal: Journal, *units: int, sku: str = "hot") -> list[str]:
+async def place(journal: Journal, *units: int, sku: str = "hot", priorities: Sequence[int] = ()) -> list[str]:
     """Orders of `sku`; their ids."""
-    orders = [NewOrder(str(uuid4()), "anna", (Line(sku, count),)) for count in units]
+    orders = [
+        NewOrder(str(uuid4()), "anna", (Line(sku, count),), None, priority)
+        for count, priority in zip_longest(units, priorities, fillvalue=0)
+    ]
     events, count = encode_order_events(orders, NOW)
     assert await journal.commit(Batch(orders, [], events, count, NOW)) == Committed()
     return [order.order_id for order in orders]
@@ -94,6 +98,14 @@ async def test_the_newest_or_the_smallest_come_first(tallies: Tallies, journal: 
     smallest = await tallies.live("hot", Victims.SMALLEST_FIRST, 10)
     assert [each.order.order_id for each in smallest.first] == [ids[3], ids[1], ids[2], ids[0]]
     assert smallest.first[0].order == (await journal.find_orders(ids))[ids[3]]
+
+
+async def test_the_lowest_priority_comes_first_and_of_equals_the_newest(tallies: Tallies, journal: Journal) -> None:
+    ids = await place(journal, 1, 1, 1, 1, 1, priorities=(7, 0, 10, 7, 0))
+    await tallies.add([sold(n, order_id=each) for n, each in enumerate(ids)])
+    live = await tallies.live("hot", Victims.LOWEST_PRIORITY_FIRST, 10)
+    assert [each.order.order_id for each in live.first] == [ids[4], ids[1], ids[3], ids[0], ids[2]]
+    assert [each.order.priority for each in live.first] == [0, 0, 7, 7, 10]
 
 
 async def test_an_order_that_ended_counts_no_more_before_its_event_comes(tallies: Tallies, journal: Journal) -> None:

@@ -11,10 +11,15 @@ import pytest
 
 from audit.running import AuditReport, run_audit
 from commands.audit import embedded_parts
+from commands.data_dir import DATABASE_FILE
 from deploy.local.layout import address
 from deploy.local.ports import free_port
 from deploy.local.processes import Command, Process
 from deploy.local.services import serves
+from journal.embedded_log import EmbeddedLog
+from journal.sqlite import SqliteJournal
+from sluice.seams.event_log import Event
+from sluice.sqlite_file import SqliteFile
 from tests.integration.buying import Client, connected
 
 
@@ -77,6 +82,16 @@ async def clients(gateway: Embedded) -> AsyncIterator[list[Client]]:
 def name() -> str:
     """For SKUs and customers that no other test has."""
     return uuid4().hex[:12]
+
+
+async def logged_events(embedded: Embedded, topic: str) -> list[Event]:
+    """Read beside the running process."""
+    file = await SqliteFile.open_read_only(embedded.data_dir / DATABASE_FILE)
+    try:
+        log = EmbeddedLog(await SqliteJournal.open(file))
+        return [each.event async for each in log.read(topic, follow=False)]
+    finally:
+        await file.close()
 
 
 async def audit_files(embedded: Embedded) -> AuditReport:

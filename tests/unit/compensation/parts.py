@@ -66,9 +66,12 @@ class Shop:
     async def restock(self, sku: str, units: int) -> None:
         await self.store.restock(sku, uuid4(), units)
 
-    async def place(self, *carts: Mapping[str, int]) -> list[str]:
+    async def place(self, *carts: Mapping[str, int], priority: int = 0) -> list[str]:
         """One batch of orders; their ids."""
-        orders = [NewOrder(str(uuid4()), "anna", tuple(Line(sku, cart[sku]) for sku in sorted(cart))) for cart in carts]
+        orders = [
+            NewOrder(str(uuid4()), "anna", tuple(Line(sku, cart[sku]) for sku in sorted(cart)), None, priority)
+            for cart in carts
+        ]
         self._seq += 1
         now = datetime.now(UTC)
         events, count = encode_order_events(orders, now)

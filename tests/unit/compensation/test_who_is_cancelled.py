@@ -51,6 +51,25 @@ async def test_the_smallest_go_first_if_asked_for(shop: Shop) -> None:
     assert (await shop.orders())[big].state is OrderState.CREATED
 
 
+async def test_the_lowest_priority_goes_first_if_asked_for_whenever_it_came(shop: Shop) -> None:
+    early = await shop.place(*one_each(3))
+    members = await shop.place(*one_each(3), priority=10)
+    late = await shop.place(*one_each(2))
+    await shop.deliver(shop.compensation(Victims.LOWEST_PRIORITY_FIRST))
+    assert await shop.oversold() == [early[2], *late]
+    more = await shop.place(*one_each(4), priority=10)
+    await shop.deliver(shop.compensation(Victims.LOWEST_PRIORITY_FIRST))
+    assert await shop.oversold() == [*early, *late, *more[2:]]
+    assert not set(members) & set(await shop.oversold())
+
+
+async def test_a_priority_matters_to_no_other_rule(shop: Shop) -> None:
+    await shop.place(*one_each(5))
+    (newest,) = await shop.place({"hot": 1}, priority=1_000)
+    await shop.deliver(shop.compensation(Victims.NEWEST_FIRST))
+    assert await shop.oversold() == [newest]
+
+
 async def test_a_cart_gives_back_all_its_lines(shop: Shop) -> None:
     await shop.create("other", 10, StockPolicy.ESCROW)
     await shop.place(*one_each(5))
@@ -133,16 +152,20 @@ class Model:
     def __init__(self, stock: int, victims: Victims) -> None:
         self.stock = stock
         self.victims = victims
-        self.seen: list[tuple[str, int]] = []
+        self.seen: list[tuple[str, int, int]] = []
         self.ended: set[str] = set()
         self.oversold: set[str] = set()
 
     def decide(self) -> None:
-        live = [(place, order_id, units) for place, (order_id, units) in enumerate(self.seen)]
-        live = [each for each in live if each[1] not in self.ended]
-        live.sort(key=lambda each: -each[0] if self.victims is Victims.NEWEST_FIRST else (each[2], -each[0]))
-        over = sum(units for _, _, units in live) - self.stock
-        for _, order_id, units in live:
+        newest_first = [each for each in reversed(self.seen) if each[0] not in self.ended]
+        rules = {
+            Victims.NEWEST_FIRST: lambda _: 0,
+            Victims.SMALLEST_FIRST: lambda each: each[1],
+            Victims.LOWEST_PRIORITY_FIRST: lambda each: each[2],
+        }
+        live = sorted(newest_first, key=rules[self.victims])
+        over = sum(units for _, units, _ in live) - self.stock
+        for order_id, units, _ in live:
             if over <= 0:
                 return
             self.ended.add(order_id)
@@ -151,7 +174,7 @@ class Model:
 
 
 STEPS = st.one_of(
-    st.tuples(st.just("place"), st.lists(st.integers(1, 3), min_size=1, max_size=5)),
+    st.tuples(st.just("place"), st.tuples(st.lists(st.integers(1, 3), min_size=1, max_size=5), st.integers(0, 2))),
     st.tuples(st.just("deliver"), st.integers(1, 8)),
     st.tuples(st.just("repeat"), st.integers(1, 8)),
     st.tuples(st.just("restock"), st.integers(1, 3)),
@@ -180,7 +203,8 @@ def test_any_history(
 
 async def take(shop: Shop, model: Model, consumer: Compensation, victims: Victims, step: str, value: Any) -> None:
     if step == "place":
-        await shop.place(*({"hot": units} for units in value))
+        units_of_each, priority = value
+        await shop.place(*({"hot": units} for units in units_of_each), priority=priority)
     elif step == "restock":
         await shop.restock("hot", value)
         model.stock += value
@@ -195,11 +219,9 @@ async def take(shop: Shop, model: Model, consumer: Compensation, victims: Victim
         before = shop.read
         await shop.deliver(consumer, value if step == "deliver" else 0, again=0 if step == "deliver" else value)
         if shop.read > before or step == "repeat":
-            units_of = {order.order_id: order.lines[0].quantity for order in shop.placed}
-            model.seen = [
-                (each.event.event_id.split("/")[0], units_of[each.event.event_id.split("/")[0]])
-                for each in (await shop.events())[: shop.read]
-                if each.event.event_id.split("/")[1] == "1"
-            ]
+            placed = {order.order_id: order for order in shop.placed}
+            ids = [each.event.event_id.split("/") for each in (await shop.events())[: shop.read]]
+            bought = [placed[order_id] for order_id, version, _ in ids if version == "1"]
+            model.seen = [(order.order_id, order.lines[0].quantity, order.priority) for order in bought]
             if shop.read:
                 model.decide()

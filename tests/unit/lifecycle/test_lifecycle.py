@@ -14,6 +14,7 @@ from journal.events import decode_events, encode_order_events
 from journal.protocol import Batch, Committed, Transition
 from sluice.model import Line, NewOrder, OrderState
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, LoggedEvent
+from sluice.trace_context import TraceContext
 from tests.unit.compensation.parts import Shop, open_shop
 
 
@@ -57,6 +58,21 @@ async def test_each_step_is_an_event(shop: Shop) -> None:
     order = (await shop.orders())[order_id]
     assert (order.state, order.version) == (OrderState.CONFIRMED, 3)
     assert await topics(shop) == ["order-created", "stock-changed", "order-validated", "order-confirmed"]
+
+
+async def test_its_steps_belong_to_the_trace_in_which_the_order_was_placed(shop: Shop) -> None:
+    traced, plain = await shop.place({"tea": 1}), await shop.place({"tea": 1})
+    trace = TraceContext(f"00-{'4b' * 16}-{'00f0' * 4}-01")
+    placed = [
+        each._replace(event=each.event._replace(trace=trace if each.event.key in traced else None))
+        for each in await created(shop)
+    ]
+    await lifecycle(shop).handle(placed)
+    rows = await shop.journal.read_outbox(0, 100)
+    events = [event for row in rows for event in decode_events(row, shop.journal.journal_id)]
+    steps = {(event.key, event.topic): event.trace for event in events if event.event_id[-2:] in ("/2", "/3")}
+    topics = ("order-validated", "order-confirmed")
+    assert steps == {(key, topic): trace if key in traced else None for key in (*traced, *plain) for topic in topics}
 
 
 async def test_an_event_that_comes_again_changes_nothing(shop: Shop) -> None:

@@ -1,6 +1,7 @@
 """Every order gets exactly one outcome, and the same order again gets the first answer again."""
 
 from gateway.outcomes import Reason
+from sluice.trace_context import TraceContext
 from tests.unit.fake_journal import standing
 from tests.unit.order_placing.parts import Parts, is_new, is_replay, order, reason
 from tests.unit.virtual_time import in_virtual_time, let_run
@@ -41,6 +42,16 @@ async def test_a_repeat_in_flight_follows_the_first() -> None:
     assert is_new((await first.decided())[0])
     assert is_replay((await repeat.decided())[0])
     await parts.check_quiet()
+
+
+@in_virtual_time
+async def test_a_repeat_in_flight_from_another_span_is_the_same_order() -> None:
+    parts = Parts()
+    parts.stock({"a": 5})
+    spans = [TraceContext(f"00-{'4b' * 16}-{number:016x}-01") for number in (1, 2)]
+    first, repeat = parts.submit(*(order(1)._replace(trace=span) for span in spans))
+    assert is_new((await first.decided())[0])
+    assert is_replay((await repeat.decided())[0])
 
 
 @in_virtual_time

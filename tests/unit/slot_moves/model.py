@@ -86,18 +86,21 @@ class World:
         happenings = (
             self.order, self.order, self.number, self.publish, self.publish, self.acknowledge, self.relay_dies,
             self.zombie_publishes, self.handle, self.handle, self.commit, self.consumer_crashes, self.pause_ends,
-            self.consumers_catch_up,
+            self.relay_catches_up, self.consumers_catch_up,
         )  # fmt: skip
         for _ in range(self.random.randrange(12)):
             self.random.choice(happenings)()
 
     def catch_up(self) -> None:
         """Everybody does all that there is to do."""
+        self.relay_catches_up()
+        self.consumers_catch_up()
+
+    def relay_catches_up(self) -> None:
         self.number()
         while self.leader.read or self.outbox:
             self.publish()
             self.acknowledge()
-        self.consumers_catch_up()
 
     def consumers_catch_up(self) -> None:
         places = [(group, partition) for group in GROUPS for partition in range(len(self.partitions))]
@@ -242,6 +245,15 @@ class World:
         self.before(JournalUnreachable)
         self.paused = False
         self.after(JournalUnreachable)
+
+    async def newest_row(self) -> int:
+        self.before(JournalUnreachable)
+        return self.numbers_given + len(self.unnumbered)
+
+    async def unfinished_rows(self, newest: int) -> int:
+        self.before(JournalUnreachable)
+        numbered = sum(number <= newest for number in self.outbox)
+        return numbered + max(0, min(len(self.unnumbered), newest - self.numbers_given))
 
     async def unfinished(self, last_number: int) -> int:
         self.before(JournalUnreachable)

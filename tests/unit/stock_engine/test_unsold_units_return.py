@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from stockd.engine import SKUS_PER_LOOK
 from tests.unit.fake_stock_store import Fate
 from tests.unit.stock_engine.parts import GRANTED, Parts, verdicts
 from tests.unit.virtual_time import in_virtual_time, let_run
@@ -92,3 +93,20 @@ async def test_draining_ends_with_its_limit_when_the_journal_is_away() -> None:
     async with asyncio.timeout(11):
         await parts.engine.drain(10)
     assert parts.engine.open_reservations() == 1
+
+
+@in_virtual_time
+@pytest.mark.parametrize("draining", [False, True])
+async def test_those_of_more_skus_than_are_looked_at_in_one_go_all_return(draining: bool) -> None:
+    parts = Parts()
+    skus = [f"sku-{number}" for number in range(SKUS_PER_LOOK + 500)]
+    for sku in skus:
+        parts.store.create(sku, 1)
+    for sku in skus:
+        await parts.sell(await parts.reserve({sku: 1}), {})
+    if draining:
+        await parts.engine.drain(60)
+    else:
+        async with parts.housekeeping():
+            await asyncio.sleep(60)
+    parts.check_quiet()
