@@ -24,7 +24,8 @@ from commands.options import load
 from journal.embedded_log import EmbeddedLog
 from journal.events import MalformedOutboxRow
 from journal.migration import DatabaseTooNew, DatabaseTooOld
-from journal.protocol import Journal
+from journal.postgres_place import WrongPlace
+from journal.protocol import Journals
 from journal.sqlite import SqliteJournal
 from journal.sqlite_requests import SqliteRequests
 from sluice.cloud_events import UnreadableRecord
@@ -32,7 +33,7 @@ from sluice.errors import LedgerMissing, Unreachable
 from sluice.kafka_topics import UnusableTopic
 from sluice.seams.event_log import EventLog
 from sluice.seams.stock_store import StockStore
-from sluice.settings import StockStoreSettings
+from sluice.settings import StockStoreSettings, parse_journal_urls
 from sluice.sqlite_file import SqliteFile
 from stockd.stores.chosen import open_standing_store
 from stockd.stores.sqlite import SqliteStore
@@ -51,6 +52,7 @@ CANNOT_LOOK = (
     MalformedOutboxRow,
     DatabaseTooNew,
     DatabaseTooOld,
+    WrongPlace,
     OSError,
 )
 
@@ -58,7 +60,7 @@ CANNOT_LOOK = (
 class Parts(NamedTuple):
     """What an audit looks at."""
 
-    journal: Journal
+    journal: Journals
     store: StockStore
     log: EventLog
 
@@ -67,7 +69,11 @@ def audit(
     *,
     data_dir: Annotated[Path, typer.Option(help="the embedded gateway's data; it may be running")] = Path(".sluice"),
     journal_url: Annotated[
-        str | None, typer.Option(envvar="SLUICE_JOURNAL_URL", help="a cluster's PostgreSQL, instead of --data-dir")
+        str | None,
+        typer.Option(
+            envvar="SLUICE_JOURNAL_URL",
+            help="a cluster's PostgreSQL, or several comma separated, instead of --data-dir",
+        ),
     ] = None,
     cassandra: Annotated[str | None, typer.Option(help="the cluster's Cassandra; SLUICE_CASSANDRA")] = None,
     keyspace: Annotated[str | None, typer.Option(help="the cluster's keyspace; SLUICE_KEYSPACE")] = None,
@@ -124,7 +130,8 @@ async def _run(parts: AbstractAsyncContextManager[Parts], *, at_rest: bool) -> A
 
 async def _run_fcfs(parts: AbstractAsyncContextManager[Parts]) -> FcfsReport:
     async with parts as opened:
-        return await audit_fcfs(opened.log, opened.journal, opened.store)
+        # Where there are several journals there is no queue.
+        return await audit_fcfs(opened.log, opened.journal.shards[0], opened.store)
 
 
 def _finish_fcfs(report: FcfsReport, *, as_json: bool) -> None:
@@ -176,20 +183,17 @@ async def embedded_parts(data_dir: Path) -> AsyncIterator[Parts]:
 
 @asynccontextmanager
 async def cluster_parts(journal_url: str, stock: StockStoreSettings, kafka: str) -> AsyncIterator[Parts]:
-    """Makes no ledger. Raises JournalUnreachable, StoreUnreachable, LedgerMissing."""
+    """`journal_url` as the setting. Makes no ledger. Raises JournalUnreachable, StoreUnreachable, LedgerMissing."""
     # An embedded gateway is audited without the drivers of servers that it does not have: they take a while to load.
-    from journal.postgres import PostgresJournal  # noqa: PLC0415
+    from journal.postgres_shards import opened_journals  # noqa: PLC0415
     from relay.kafka_log import KafkaLog  # noqa: PLC0415
 
-    journal = await PostgresJournal.open(journal_url, connections=1, timeout_s=ANSWER_LIMIT_S)
-    try:
+    async with opened_journals(parse_journal_urls(journal_url), timeout_s=ANSWER_LIMIT_S) as journals:
         store = await open_standing_store(stock)
         try:
-            yield Parts(journal, store, KafkaLog(kafka))
+            yield Parts(journals, store, KafkaLog(kafka))
         finally:
             await store.close()
-    finally:
-        await journal.close()
 
 
 def as_object(report: AuditReport) -> dict[str, Any]:

@@ -42,6 +42,9 @@ def up(
     stockd: Annotated[int | None, typer.Option(min=0, help="Stock servers. [default: 2]")] = None,
     gateways: Annotated[int | None, typer.Option(min=0, help="Gateways. [default: 1]")] = None,
     relays: Annotated[int | None, typer.Option(min=0, help="Relays; one is active. [default: 1]")] = None,
+    journals: Annotated[
+        int | None, typer.Option(min=1, help="Databases over which orders are divided. [default: 1]")
+    ] = None,
     consumers: Annotated[
         str | None,
         typer.Option(
@@ -63,6 +66,7 @@ def up(
             stockds=before.stockds if stockd is None else stockd,
             gateways=before.gateways if gateways is None else gateways,
             relays=before.relays if relays is None else relays,
+            journals=before.journals if journals is None else journals,
             consumers=before.consumers if consumers is None else ",".join(chosen_consumers(consumers)),
             log_level=log_level or before.log_level,
         )

@@ -13,6 +13,7 @@ import structlog
 
 from commands import process
 from commands.front import measure_loop_lag
+from commands.journals import open_journals
 from commands.own_consumer_names import OWN_CONSUMERS, PROJECTION, QUEUE
 from commands.own_consumers import own_parts, projection_consumer
 from commands.queue_consumer import queue_parts
@@ -21,8 +22,9 @@ from consumers.runtime.consuming import consume_kafka
 from consumers.runtime.handling import Consumer, now_ms
 from consumers.runtime.meters import Meters
 from gateway.keepers import Keepers
-from journal.postgres import PostgresJournal
-from journal.postgres_tallies import PostgresTallies
+from journal.postgres_shards import opened_tallies
+from journal.protocol import Journal, Journals
+from journal.tallies import Tallies
 from sluice.seams.stock_projection import StockProjection
 from sluice.seams.stock_store import StockStore
 from sluice.settings import ConsumeSettings
@@ -58,7 +60,7 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
             if QUEUE in built_in:
                 queue = queue_parts(
                     selling.links,
-                    selling.journal,
+                    _only_one(selling.journals),
                     selling.store,
                     registry,
                     reserve_limit_s=RESERVE_LIMIT_S,
@@ -67,7 +69,7 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
                 background.append(queue.watch_journal())
                 consumers.append(queue.consumer)
             if others := [name for name in built_in if name != QUEUE]:
-                parts = own_parts(settings, registry, selling.journal, selling.tallies, selling.store, selling.links)
+                parts = own_parts(settings, registry, selling.journals, selling.tallies, selling.store, selling.links)
                 background.append(parts.keep_repairing())
                 consumers += [parts.consumers[name] for name in others]
         _log.info("serving", metrics_port=port, consumers=[consumer.name for consumer in consumers])
@@ -98,30 +100,34 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
 class _Selling(NamedTuple):
     """What consumers need that sell units or give them back."""
 
-    journal: PostgresJournal
-    tallies: PostgresTallies
+    journals: Journals
+    tallies: Tallies
     store: StockStore
     links: Keepers
 
 
 @asynccontextmanager
 async def _selling(settings: ConsumeSettings, stop: asyncio.Event) -> AsyncIterator[_Selling]:
-    url = settings.journal_url.get_secret_value()
-    journal = await process.open_patiently(
-        "journal",
-        stop,
-        lambda: PostgresJournal.open(url, connections=JOURNAL_CONNECTIONS, timeout_s=settings.journal_timeout_s),
-    )
+    journals = await open_journals(settings, stop, connections=JOURNAL_CONNECTIONS)
     store = await process.open_patiently("stock store", stop, lambda: open_store(settings))
-    tallies = PostgresTallies(url, timeout_s=settings.journal_timeout_s)
     try:
-        async with rpc_keepers(settings.stockd) as keepers:
+        async with (
+            opened_tallies(journals, settings.journal_urls, timeout_s=settings.journal_timeout_s) as tallies,
+            rpc_keepers(settings.stockd) as keepers,
+        ):
             with closing(Keepers(keepers)) as links:
-                yield _Selling(journal, tallies, store, links)
+                yield _Selling(journals, tallies, store, links)
     finally:
-        await tallies.close()
         await store.close()
-        await journal.close()
+        await journals.close()
+
+
+def _only_one(journals: Journals) -> Journal:
+    """Raises SystemExit: an order of a queue that is decided in several journals would overtake others."""
+    (journal, *others) = journals.shards
+    if others:
+        raise SystemExit("orders are divided over several journals, and the queue needs one")
+    return journal
 
 
 @asynccontextmanager

@@ -100,7 +100,7 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
         await serve_front(
             listen=settings.listen,
             keepers={STOCKD_NAME: engine},
-            journal=journal,
+            journals=journal,
             store=store,
             requests=requests,
             registry=registry,

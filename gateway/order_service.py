@@ -3,20 +3,17 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
 
 import grpc
 
+from gateway import order_batches
 from gateway.batch_reading import OrderBatch, read_batch
 from gateway.changing import Changing, NotAllowed
 from gateway.messages import (
     accepted_message,
-    batch_answer,
     order_message,
-    pending_order,
-    queued_answer,
     refusal_failure,
     refusal_result,
     state_failure,
@@ -24,15 +21,16 @@ from gateway.messages import (
 from gateway.metrics import GatewayMetrics
 from gateway.outcomes import RETRY_WHEN_AWAY_S, RETRY_WHEN_STOPPING_S, STOPPING, Queued, Reason, Refused
 from gateway.paging import make_token, page_size, read_token
-from gateway.placing import Group, Placing
-from gateway.queueing import Queueing
+from gateway.placing import Group
+from gateway.queueing import Queueing, pending_order
+from gateway.shards import OrderShards
 from gateway.validation import Violation, name_violations, parse_order, parse_uuid
 from gateway.watches import Stopping
-from gateway.watching import NoSuchOrder, Watching
-from journal.protocol import Journal
+from gateway.watching import NoSuchOrder
+from journal.protocol import Journals
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.errors import JournalUnreachable, LogUnreachable, Overloaded
-from sluice.model import MAX_ORDERS_PER_BATCH, NewOrder, Order, QueuePosition
+from sluice.model import NewOrder, QueuePosition
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
 from sluice.trace_context import trace_context
@@ -46,25 +44,21 @@ NO_DEADLINE_S = 30.0
 class OrderService:
     def __init__(
         self,
-        placing: Placing,
+        shards: OrderShards,
         queueing: Queueing,
-        confirming: Changing,
-        cancelling: Changing,
-        watching: Watching,
-        journal: Journal,
+        journals: Journals,
         *,
         max_batches_in_flight: int,
         metrics: GatewayMetrics,
     ) -> None:
-        self._placing = placing
+        self._shards = shards
         self._queueing = queueing
-        self._confirming = confirming
-        self._cancelling = cancelling
-        self._watching = watching
-        self._journal = journal
+        self._journals = journals
         self._max_batches_in_flight = max_batches_in_flight
         self._metrics = metrics
         self._readers: set[asyncio.Task[None]] = set()
+        self._no_streams = asyncio.Event()
+        self._no_streams.set()
         self._draining = False
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -90,7 +84,7 @@ class OrderService:
         if request.mode == orders_pb2.MODE_QUEUED:
             return await self._queue_order(order)
         try:
-            (group,) = self._placing.submit([order], started + (context.time_remaining() or NO_DEADLINE_S))
+            (group,) = self._shards.submit([order], started + (context.time_remaining() or NO_DEADLINE_S))
         except Overloaded as error:
             raise refusal_failure(Refused(Reason.OVERLOADED, "", error.retry_after_s)) from error
         (outcome,) = await group.decided()
@@ -114,11 +108,14 @@ class OrderService:
         self, requests: AsyncIterator[OrderBatch], context: Any
     ) -> AsyncIterator[orders_pb2.PlaceOrdersResponse]:
         """Reads ahead a bounded number of batches; answers in the order in which groups are decided."""
+        if self._draining:
+            raise _elsewhere(STOPPING, "this gateway stops: open the stream again", RETRY_WHEN_STOPPING_S)
         answers: asyncio.Queue[orders_pb2.PlaceOrdersResponse | None] = asyncio.Queue()
         places = asyncio.Semaphore(self._max_batches_in_flight)
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(self._read_batches(requests, context, places, answers, tasks))
             self._readers.add(reader)
+            self._no_streams.clear()
             try:
                 while (answer := await answers.get()) is not None:
                     yield answer
@@ -126,13 +123,22 @@ class OrderService:
                         places.release()  # only now: a client that does not read is not read either
             finally:
                 self._readers.discard(reader)
+                if not self._readers:
+                    self._no_streams.set()
                 reader.cancel()
 
-    def stop_reading(self) -> None:
-        """Drains the streams: what was read is decided and answered, then the stream ends."""
+    async def end_streams(self, limit_s: float) -> bool:
+        """Drains the streams: what was read is decided and answered, then each ends; within the limit. Returns whether
+        any was open.
+        """
         self._draining = True
+        any_open = bool(self._readers)
         for reader in self._readers:
             reader.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._no_streams.wait()
+        return any_open
 
     async def get_order(self, request: orders_pb2.GetOrderRequest, context: Any) -> orders_pb2.GetOrderResponse:
         del context
@@ -140,8 +146,8 @@ class OrderService:
         if violations:
             raise invalid(violations)
         try:
-            found = await self._journal.find_orders([order_id])
-            order = found.get(order_id) or await find_queued(self._queueing, order_id, _position_of(request))
+            found = await self._journals.find_orders([order_id])
+            order = found.get(order_id) or await self._queueing.find(order_id, _position_of(request))
         except JournalUnreachable as error:
             raise _journal_unreachable() from error
         except LogUnreachable as error:
@@ -162,7 +168,7 @@ class OrderService:
         if violations:
             raise invalid(violations)
         try:
-            orders = await self._journal.list_orders(customer_id, before, size)
+            orders = await self._journals.list_orders(customer_id, before, size)
         except JournalUnreachable as error:
             raise _journal_unreachable() from error
         token = make_token(request.customer_id, orders[-1].order_id) if len(orders) == size else ""
@@ -171,21 +177,23 @@ class OrderService:
     async def cancel_order(
         self, request: orders_pb2.CancelOrderRequest, context: Any
     ) -> orders_pb2.CancelOrderResponse:
-        return orders_pb2.CancelOrderResponse(order=await self._changed(self._cancelling, request.order_id, context))
+        order = await self._changed(lambda each: self._shards.of(each).cancelling, request.order_id, context)
+        return orders_pb2.CancelOrderResponse(order=order)
 
     async def confirm_order(
         self, request: orders_pb2.ConfirmOrderRequest, context: Any
     ) -> orders_pb2.ConfirmOrderResponse:
-        return orders_pb2.ConfirmOrderResponse(order=await self._changed(self._confirming, request.order_id, context))
+        order = await self._changed(lambda each: self._shards.of(each).confirming, request.order_id, context)
+        return orders_pb2.ConfirmOrderResponse(order=order)
 
-    async def _changed(self, changing: Changing, given_id: str, context: Any) -> orders_pb2.Order:
+    async def _changed(self, changing_of: Callable[[str], Changing], given_id: str, context: Any) -> orders_pb2.Order:
         order_id, violations = parse_uuid(given_id, "order_id")
         if violations:
             raise invalid(violations)
-        match await changing.change(order_id, trace_context(context.invocation_metadata())):
+        match await changing_of(order_id).change(order_id, trace_context(context.invocation_metadata())):
             case Refused(Reason.ORDER_NOT_FOUND) as refused:
                 with contextlib.suppress(LogUnreachable):
-                    if (pending := await find_queued(self._queueing, order_id, None)) is not None:
+                    if (pending := await self._queueing.find(order_id, None)) is not None:
                         raise state_failure(pending)
                 raise refusal_failure(refused)
             case Refused() as refused:
@@ -203,7 +211,8 @@ class OrderService:
         if violations:
             raise invalid(violations)
         try:
-            watch = self._watching.watch(order_id, request.after_version, _position_of(request))
+            watching = self._shards.of(order_id).watching
+            watch = watching.watch(order_id, request.after_version, _position_of(request))
             async with contextlib.aclosing(watch) as orders:
                 async for order in orders:
                     yield orders_pb2.WatchOrderResponse(order=order_message(order))
@@ -248,19 +257,19 @@ class OrderService:
     ) -> None:
         started = time.monotonic()
         batch_id = batch.batch_id
-        to_decide, to_queue, results = _sort_out(batch)
+        to_decide, to_queue, results = order_batches.sort_out(batch)
         if results:
             self._metrics.refused(Reason.INVALID_ORDER, len(results))
         groups: list[Group] = []
         if to_decide:
             try:
-                groups = self._placing.submit(to_decide, deadline)
+                groups = self._shards.submit(to_decide, deadline)
             except Overloaded as error:
                 refused = Refused(Reason.OVERLOADED, "", error.retry_after_s)
                 results += [refusal_result(order.order_id, refused) for order in to_decide]
-        coming = [_decided(batch_id, group) for group in groups]
+        coming = [order_batches.decided(batch_id, group) for group in groups]
         if to_queue:
-            coming.append(_queued(batch_id, to_queue, self._queueing))
+            coming.append(order_batches.queued(batch_id, to_queue, self._queueing))
         left = len(coming)
         if results or not left:
             answers.put_nowait(orders_pb2.PlaceOrdersResponse(batch_id=batch_id, results=results, done=not left))
@@ -271,46 +280,6 @@ class OrderService:
         self._metrics.place_seconds.observe(time.monotonic() - started)
 
 
-Answer = Callable[..., orders_pb2.PlaceOrdersResponse]
-"""Made when it is known whether it is the batch's last: `done`."""
-
-
-async def _decided(batch_id: int, group: Group) -> Answer:
-    return partial(batch_answer, batch_id, group.orders, await group.decided())
-
-
-async def _queued(batch_id: int, orders: Sequence[NewOrder], queueing: Queueing) -> Answer:
-    return partial(queued_answer, batch_id, orders, await queueing.queue(orders))
-
-
-class _SortedOut(NamedTuple):
-    """The good orders, by what is wanted of them, and a result for each bad one; all are bad if there are too many."""
-
-    to_decide: Sequence[NewOrder]
-    to_queue: Sequence[NewOrder]
-    results: list[orders_pb2.OrderResult]
-
-
-def _sort_out(batch: OrderBatch) -> _SortedOut:
-    _, to_decide, to_queue, bad = batch
-    if len(to_decide) + len(to_queue) + len(bad) > MAX_ORDERS_PER_BATCH:
-        too_many = Refused(Reason.INVALID_ORDER, f"orders: a batch has at most {MAX_ORDERS_PER_BATCH} orders")
-        return _SortedOut([], [], [refusal_result(order_id, too_many) for order_id in batch.order_ids()])
-    results = []
-    for place, order_id, violations in bad:
-        text = "; ".join(f"orders[{place}].{field}: {description}" for field, description in violations)
-        results.append(refusal_result(order_id, Refused(Reason.INVALID_ORDER, text)))
-    return _SortedOut(to_decide, to_queue, results)
-
-
-async def find_queued(queueing: Queueing, order_id: str, position: QueuePosition | None) -> Order | None:
-    """An order that does not stand in the journal, as it stands in the queue. Raises LogUnreachable."""
-    queued = await queueing.find(order_id, position)
-    if queued is None:
-        return None
-    return pending_order(queued.request.order, Queued(queued.request.time, queued.position, replayed=True))
-
-
 def _position_of(request: orders_pb2.GetOrderRequest | orders_pb2.WatchOrderRequest) -> QueuePosition | None:
     if not request.HasField("queue_position"):
         return None
@@ -318,12 +287,12 @@ def _position_of(request: orders_pb2.GetOrderRequest | orders_pb2.WatchOrderRequ
 
 
 def _watch_elsewhere(reason: str, why: str, retry_after_s: float) -> RpcFailure:
-    return RpcFailure(
-        grpc.StatusCode.UNAVAILABLE,
-        reason,
-        f"{why}: watch the order again, here later or at another gateway, from the last version that you were told",
-        retry_after_s=retry_after_s,
-    )
+    return _elsewhere(reason, f"{why}: watch the order again, from the last version that you were told", retry_after_s)
+
+
+def _elsewhere(reason: str, why: str, retry_after_s: float) -> RpcFailure:
+    message = f"{why}, here later or at another gateway"
+    return RpcFailure(grpc.StatusCode.UNAVAILABLE, reason, message, retry_after_s=retry_after_s)
 
 
 def _journal_unreachable() -> RpcFailure:

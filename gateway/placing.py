@@ -350,7 +350,7 @@ class Placing:
             asked = reserved.whole if skus is None else [order for order in reserved.whole if _needs(order, skus)]
             if not asked:
                 continue
-            batch = reserve_batch(asked, skus)
+            batch = reserve_batch(asked, skus, self._journal.shard)
             try:
                 # Who waited long for a place in the lane is asked for all the same, if only for what is in memory.
                 timeout_s = max(reserve_by - self._monotonic(), LEAST_RESERVE_S)
@@ -487,7 +487,7 @@ def _refusal(verdict: Verdict, sku: str) -> Refused:
     return Refused(_RETRY_VERDICTS[verdict], sku, RETRY_WHEN_AWAY_S)
 
 
-def reserve_batch(orders: Sequence[NewOrder], owned: frozenset[str] | None) -> ReserveBatch:
+def reserve_batch(orders: Sequence[NewOrder], owned: frozenset[str] | None, shard: int) -> ReserveBatch:
     """The columns of `orders`: of all their lines, or of those with a SKU in `owned`."""
     index_of: dict[str, int] = {}
     lines_per_order: list[int] = []
@@ -501,7 +501,7 @@ def reserve_batch(orders: Sequence[NewOrder], owned: frozenset[str] | None) -> R
                 quantities.append(quantity)
         lines_per_order.append(len(quantities) - before)
     one_line_each = len(quantities) == len(orders)
-    return ReserveBatch(list(index_of), () if one_line_each else lines_per_order, sku_indexes, quantities)
+    return ReserveBatch(list(index_of), () if one_line_each else lines_per_order, sku_indexes, quantities, shard)
 
 
 def _needs(order: NewOrder, skus: frozenset[str]) -> bool:

@@ -217,8 +217,101 @@ class HoldsLease(Protocol):
         ...
 
 
-class Journal(Protocol):
-    """Every method raises JournalUnreachable."""
+class Journals(Protocol):
+    """What can be asked of one journal, or of all journals of a cluster as of one (`journal.all_journals`). Every
+    method raises JournalUnreachable; of several it asks all that it needs, and fails if one of those is away.
+    """
+
+    @property
+    def shards(self) -> Sequence["Journal"]:
+        """Each journal, by its number; only itself if there is no other. An order is in the one that its id picks
+        (`sluice.sharding`); the reservation `(incarnation, seq)` is decided in number `seq % len(shards)`.
+        """
+        ...
+
+    async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:
+        """Registers a start of a stock server, everywhere before it may sell, and fences all earlier incarnations of
+        that name, waiting for commits in flight against them. Returns every fenced incarnation of the name. Registering
+        again is harmless, unless the incarnation itself has been fenced meanwhile: then IncarnationFenced is raised.
+        Counts as the first beat, and makes the predecessors that are still being swept due for a reclaim.
+        """
+        ...
+
+    async def beat(self, incarnation: UUID) -> None:
+        """Notes that the incarnation is alive, by the database's clock. Raises IncarnationFenced."""
+        ...
+
+    async def silent(self, limit_s: float) -> Sequence[IncarnationRow]:
+        """Incarnations that are not fenced and whose last beat is older than `limit_s` by the database's clock. Says
+        nothing for certain: they may be slow, or the database may have been away. Good for deciding whom to fence,
+        because fencing the living is safe.
+        """
+        ...
+
+    async def fence(self, incarnation: UUID) -> bool:
+        """No transaction that spends from the incarnation commits anywhere after this returns. It is due for a reclaim,
+        again if it was fenced before. Returns whether this call fenced it.
+        """
+        ...
+
+    async def claim_reclaim(self, claim_s: float) -> UUID | None:
+        """An incarnation, fenced everywhere, that is due to be folded, None if there is none now. Others get it only
+        after `claim_s` seconds, unless `reclaimed` comes first; two that fold it at once do no harm.
+        """
+        ...
+
+    async def reclaimed(self, incarnation: UUID) -> None:
+        """All of its ledger rows are folded. It is due again as RECLAIM_AGAIN_S and RECLAIM_FOR_S say."""
+        ...
+
+    async def incarnations(self) -> Sequence[IncarnationRow]: ...
+
+    async def spent(self, incarnation: UUID) -> Mapping[str, int]:
+        """Sum of all spends of the incarnation, by SKU."""
+        ...
+
+    async def sold(self, skus: Sequence[str]) -> Mapping[str, int]:
+        """Sum of all spends of the SKUs, over all incarnations. SKUs without spends are missing."""
+        ...
+
+    async def roll_up(self, incarnation: UUID) -> int:
+        """Adds the contiguous decided rows above the last roll-up into totals per SKU, so that `spent` and `sold`
+        need not add up every row. Rows stay: their keys decide late commits. Returns the rows added.
+        """
+        ...
+
+    async def find_orders(self, order_ids: Sequence[str]) -> Mapping[str, Order]:
+        """The orders among `order_ids` that stand."""
+        ...
+
+    async def find_newer(self, versions: Mapping[str, int]) -> Mapping[str, Order]:
+        """Of the orders named those that stand at a higher version than given."""
+        ...
+
+    async def list_orders(self, customer_id: str | None, before: str | None, limit: int) -> Sequence[Order]:
+        """By descending order id, starting below `before` (None: at the top); one customer's, or all."""
+        ...
+
+    async def backlog(self) -> Backlog: ...
+
+    def scan_orders(self) -> AsyncIterator[Sequence[Order]]:
+        """Every order, in pages, as of one moment. For the audit."""
+        ...
+
+    async def all_spends(self) -> Mapping[UUID, Mapping[str, int]]:
+        """Sum of spends by incarnation and SKU, added up from the rows alone, without roll-ups. For the audit."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Journal(Journals, Protocol):
+    """One database. Every method raises JournalUnreachable."""
+
+    @property
+    def shard(self) -> int:
+        """Its number among the journals of the cluster, from 0."""
+        ...
 
     @property
     def journal_id(self) -> UUID:
@@ -257,43 +350,6 @@ class Journal(Protocol):
         """The customer's units that count towards limits: of living orders. SKUs of which none count may be missing."""
         ...
 
-    async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:
-        """Registers a start of a stock server and fences all earlier incarnations of that name, waiting for commits
-        in flight against them. Returns every fenced incarnation of the name. Registering again is harmless, unless
-        the incarnation itself has been fenced meanwhile: then IncarnationFenced is raised. Counts as the first beat,
-        and makes the predecessors that are still being swept due for a reclaim.
-        """
-        ...
-
-    async def beat(self, incarnation: UUID) -> None:
-        """Notes that the incarnation is alive, by the database's clock. Raises IncarnationFenced."""
-        ...
-
-    async def silent(self, limit_s: float) -> Sequence[IncarnationRow]:
-        """Incarnations that are not fenced and whose last beat is older than `limit_s` by the database's clock. Says
-        nothing for certain: they may be slow, or the database may have been away. Good for deciding whom to fence,
-        because fencing the living is safe.
-        """
-        ...
-
-    async def fence(self, incarnation: UUID) -> bool:
-        """No transaction that spends from the incarnation commits after this returns. It is due for a reclaim, again
-        if it was fenced before. Returns whether this call fenced it.
-        """
-        ...
-
-    async def claim_reclaim(self, claim_s: float) -> UUID | None:
-        """A fenced incarnation that is due to be folded, None if there is none now. Others get it only after
-        `claim_s` seconds, unless `reclaimed` comes first; two that fold it at once do no harm.
-        """
-        ...
-
-    async def reclaimed(self, incarnation: UUID) -> None:
-        """All of its ledger rows are folded. It is due again as RECLAIM_AGAIN_S and RECLAIM_FOR_S say."""
-        ...
-
-    async def incarnations(self) -> Sequence[IncarnationRow]: ...
-
     async def close_reservations(
         self, incarnation: UUID, seqs: Sequence[int], now: datetime
     ) -> Mapping[int, Mapping[str, int]]:
@@ -303,34 +359,6 @@ class Journal(Protocol):
         """
         ...
 
-    async def spent(self, incarnation: UUID) -> Mapping[str, int]:
-        """Sum of all spends of the incarnation, by SKU."""
-        ...
-
-    async def sold(self, skus: Sequence[str]) -> Mapping[str, int]:
-        """Sum of all spends of the SKUs, over all incarnations. SKUs without spends are missing."""
-        ...
-
-    async def roll_up(self, incarnation: UUID) -> int:
-        """Adds the contiguous decided rows above the last roll-up into totals per SKU, so that `spent` and `sold`
-        need not add up every row. Rows stay: their keys decide late commits. Returns the rows added.
-        """
-        ...
-
-    async def find_orders(self, order_ids: Sequence[str]) -> Mapping[str, Order]:
-        """The orders among `order_ids` that stand."""
-        ...
-
-    async def find_newer(self, versions: Mapping[str, int]) -> Mapping[str, Order]:
-        """Of the orders named those that stand at a higher version than given."""
-        ...
-
-    async def list_orders(self, customer_id: str | None, before: str | None, limit: int) -> Sequence[Order]:
-        """By descending order id, starting below `before` (None: at the top); one customer's, or all."""
-        ...
-
-    async def backlog(self) -> Backlog: ...
-
     def lease_outbox(self) -> AbstractAsyncContextManager[OutboxLease | None]:
         """Tries to become the one that publishes; None if another session is. Released on exit."""
         ...
@@ -339,23 +367,13 @@ class Journal(Protocol):
         """Tries to become the one that expires holds; None if another session is. Released on exit."""
         ...
 
-    def scan_orders(self) -> AsyncIterator[Sequence[Order]]:
-        """Every order, in pages, as of one moment. For the audit."""
-        ...
-
     def scan_outbox(self) -> AsyncIterator[Sequence[OutboxRow]]:
         """Every outbox row that is kept, numbered or not (number 0), in pages, as of one moment. For the audit."""
-        ...
-
-    async def all_spends(self) -> Mapping[UUID, Mapping[str, int]]:
-        """Sum of spends by incarnation and SKU, added up from the rows alone, without roll-ups. For the audit."""
         ...
 
     async def ping(self) -> None:
         """Returns if the database answers now."""
         ...
-
-    async def close(self) -> None: ...
 
 
 class IncarnationFenced(Exception):

@@ -85,6 +85,14 @@ class SqliteJournal:
         return cls(file, UUID(row[0]))
 
     @property
+    def shard(self) -> int:
+        return 0
+
+    @property
+    def shards(self) -> Sequence[Self]:
+        return (self,)
+
+    @property
     def journal_id(self) -> UUID:
         return self._journal_id
 

@@ -225,6 +225,11 @@ def _check_same_size(wanted: ClusterSpec, known: ClusterSpec, *, running: bool) 
             f"the ledger in {known.directory} is in {known.store}, not in {wanted.store};"
             " delete it with `down --purge`, or use another directory"
         )
+    if wanted.journals != known.journals:
+        raise SpecChangedError(
+            f"the orders in {known.directory} are in {known.journals} journal(s), not in {wanted.journals};"
+            " delete them with `down --purge`, or use another directory"
+        )
     if wanted.nodes != known.nodes:
         raise SpecChangedError(
             f"the data in {known.directory} is that of {known.nodes} Cassandra node(s), not {wanted.nodes};"
@@ -263,9 +268,9 @@ def _postgres(spec: ClusterSpec, ports: dict[str, int], programs: packages.Progr
     port = ports["postgres"]
 
     def make(log: Path) -> Process:
-        return postgres.create(spec.directory / "postgres", port, programs.postgres_bin, log)
+        return postgres.create(spec.directory / "postgres", port, programs.postgres_bin, log, spec.journals)
 
-    return _Member("postgres", "postgres", postgres.url(port, spec.host("postgres")), None, make)
+    return _Member("postgres", "postgres", postgres.urls(port, spec.journals, spec.host("postgres")), None, make)
 
 
 def _kafka(spec: ClusterSpec, ports: dict[str, int], programs: packages.Programs, index: int) -> _Member:

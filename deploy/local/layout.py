@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from deploy.local import cassandra, kafka, postgres, redis
 from deploy.local.ports import LOOPBACK, PortHeldError, free_port, is_free, usual_or_free
+from sluice.sharding import MAX_SHARDS
 
 DEFAULT_DIRECTORY = Path(".sluice/cluster")
 # One node, or enough for a quorum that survives the loss of one.
@@ -37,9 +38,11 @@ class ClusterSpec:
     stockds: int = 2
     gateways: int = 1
     relays: int = 1
+    # Databases over which orders are divided, all on the one PostgreSQL.
+    journals: int = 1
     # Of lifecycle, compensation, projection and queue, comma separated; they share one process. By default two are not
     # among them: lifecycle writes every order twice more, projection reads and writes each line's SKU once more, and a
-    # sale on one machine should not pay for it unasked.
+    # sale on one machine should not pay for it unasked. Of several journals there is no queue.
     consumers: str = "compensation,queue"
     log_level: str = "info"
     # As the setting of stockd: tests of dead servers need not wait as long as a sale should.
@@ -51,6 +54,8 @@ class ClusterSpec:
     def __post_init__(self) -> None:
         if self.nodes not in NODE_COUNTS:
             raise ValueError(f"nodes must be one of {NODE_COUNTS}, not {self.nodes}")
+        if not 1 <= self.journals <= MAX_SHARDS:
+            raise ValueError(f"journals must be 1 to {MAX_SHARDS}, not {self.journals}")
         if self.brokers not in kafka.BROKER_COUNTS:
             raise ValueError(f"brokers must be one of {kafka.BROKER_COUNTS}, not {self.brokers}")
         if self.store not in STORES:
@@ -135,8 +140,8 @@ def assign_ports(spec: ClusterSpec, kept: Mapping[str, int], alive: Collection[s
 
 
 class Endpoints(NamedTuple):
-    """Where clients find the cluster; `cassandra` and `kafka` are comma-separated `host:port` lists. Of `cassandra` and
-    `redis` the one that is not there is empty.
+    """Where clients find the cluster; `cassandra` and `kafka` are comma-separated `host:port` lists, and `postgres` is
+    such a list of URLs if there are several journals. Of `cassandra` and `redis` the one that is not there is empty.
     """
 
     gateways: list[str]
@@ -162,7 +167,7 @@ def brokers(spec: ClusterSpec, ports: Mapping[str, int]) -> list[kafka.Broker]:
 def endpoints(spec: ClusterSpec, ports: Mapping[str, int]) -> Endpoints:
     return Endpoints(
         gateways=[f"{spec.host(name)}:{ports[name]}" for name in spec.names("gateway")],
-        postgres=postgres.url(ports["postgres"], spec.host("postgres")),
+        postgres=postgres.urls(ports["postgres"], spec.journals, spec.host("postgres")),
         cassandra=",".join(node.contact_point for node in nodes(spec, ports)),
         kafka=kafka.bootstrap(brokers(spec, ports)),
         redis=redis.url(ports["redis"]) if spec.store == "redis" else "",

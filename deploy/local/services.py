@@ -18,6 +18,7 @@ from deploy.local.processes import Command, NotAnsweringError, Process
 from sluice.settings import StockStoreSettings
 
 KEYSPACE = "sluice"
+QUEUE = "queue"
 _ANSWER_LIMIT_S = 2.0
 
 
@@ -62,7 +63,11 @@ def consume(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -
         "SLUICE_TOPIC_REPLICATION_FACTOR": str(spec.brokers),
     }
     answers = partial(shows_metrics, metrics_url(ports, name))
-    return _service(name, log, settings, ports, answers, arguments=spec.consumers.split(","))
+    return _service(name, log, settings, ports, answers, arguments=_consumers(spec))
+
+
+def _consumers(spec: ClusterSpec) -> Sequence[str]:
+    return [name for name in spec.consumers.split(",") if name != QUEUE or spec.journals == 1]
 
 
 def metrics_url(ports: Mapping[str, int], name: str) -> str:
