@@ -169,16 +169,25 @@ async def serve_front(
     finally:
         _log.info("draining")
         await health.drain()
-        orders.stop_reading()
         stock_watching.stop()
         order_shards.stop_watching()
-        await server.stop(grace=drain_limit_s)
+        await _end_calls(server, orders, drain_limit_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_limit_s):
                 await order_shards.idle()
                 await queueing.idle()
         links.close()
 
+
+async def _end_calls(server: grpc.aio.Server, orders: OrderService, limit_s: float) -> None:
+    if await orders.end_streams(limit_s):
+        await asyncio.sleep(LINGER_S)
+    await server.stop(grace=limit_s)
+
+
+LINGER_S = 0.2
+"""From the end of the last stream until connections are closed. A client that is still writing then would lose answers
+that it has not read yet: the kernel throws them away with the connection."""
 
 LOOP_LAG_INTERVAL_S = 0.25
 

@@ -60,6 +60,8 @@ class OrderService:
         self._max_batches_in_flight = max_batches_in_flight
         self._metrics = metrics
         self._readers: set[asyncio.Task[None]] = set()
+        self._no_streams = asyncio.Event()
+        self._no_streams.set()
         self._draining = False
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -109,11 +111,14 @@ class OrderService:
         self, requests: AsyncIterator[OrderBatch], context: Any
     ) -> AsyncIterator[orders_pb2.PlaceOrdersResponse]:
         """Reads ahead a bounded number of batches; answers in the order in which groups are decided."""
+        if self._draining:
+            raise _elsewhere(STOPPING, "this gateway stops: open the stream again", RETRY_WHEN_STOPPING_S)
         answers: asyncio.Queue[orders_pb2.PlaceOrdersResponse | None] = asyncio.Queue()
         places = asyncio.Semaphore(self._max_batches_in_flight)
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(self._read_batches(requests, context, places, answers, tasks))
             self._readers.add(reader)
+            self._no_streams.clear()
             try:
                 while (answer := await answers.get()) is not None:
                     yield answer
@@ -121,13 +126,22 @@ class OrderService:
                         places.release()  # only now: a client that does not read is not read either
             finally:
                 self._readers.discard(reader)
+                if not self._readers:
+                    self._no_streams.set()
                 reader.cancel()
 
-    def stop_reading(self) -> None:
-        """Drains the streams: what was read is decided and answered, then the stream ends."""
+    async def end_streams(self, limit_s: float) -> bool:
+        """Drains the streams: what was read is decided and answered, then each ends; within the limit. Returns whether
+        any was open.
+        """
         self._draining = True
+        any_open = bool(self._readers)
         for reader in self._readers:
             reader.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._no_streams.wait()
+        return any_open
 
     async def get_order(self, request: orders_pb2.GetOrderRequest, context: Any) -> orders_pb2.GetOrderResponse:
         del context
@@ -316,12 +330,12 @@ def _position_of(request: orders_pb2.GetOrderRequest | orders_pb2.WatchOrderRequ
 
 
 def _watch_elsewhere(reason: str, why: str, retry_after_s: float) -> RpcFailure:
-    return RpcFailure(
-        grpc.StatusCode.UNAVAILABLE,
-        reason,
-        f"{why}: watch the order again, here later or at another gateway, from the last version that you were told",
-        retry_after_s=retry_after_s,
-    )
+    return _elsewhere(reason, f"{why}: watch the order again, from the last version that you were told", retry_after_s)
+
+
+def _elsewhere(reason: str, why: str, retry_after_s: float) -> RpcFailure:
+    message = f"{why}, here later or at another gateway"
+    return RpcFailure(grpc.StatusCode.UNAVAILABLE, reason, message, retry_after_s=retry_after_s)
 
 
 def _journal_unreachable() -> RpcFailure:

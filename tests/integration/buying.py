@@ -272,7 +272,8 @@ def units_of(requests: Sequence[orders_pb2.PlaceOrderRequest]) -> Counter[str]:
 
 async def stock_of(client: Client, sku: str) -> stock_pb2.GetStockResponse:
     request = stock_pb2.GetStockRequest(sku=sku, consistency=stock_pb2.CONSISTENCY_STRONG)
-    response: stock_pb2.GetStockResponse = await client.get_stock(request, timeout=CALL_LIMIT_S)
+    # Of a gateway that was started again a moment ago gRPC may still say that it refuses connections.
+    response: stock_pb2.GetStockResponse = await client.get_stock(request, timeout=CALL_LIMIT_S, wait_for_ready=True)
     return response
 
 
