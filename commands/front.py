@@ -8,6 +8,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import grpc
 import structlog
 from grpc_channelz.v1 import channelz
 from prometheus_client import CollectorRegistry, Gauge
