@@ -19,7 +19,7 @@ from gateway.changing import CANCEL, CONFIRM, Changing
 from gateway.committing import Committing
 from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
-from gateway.order_service import OrderService, find_queued
+from gateway.order_service import OrderService
 from gateway.placing import Placing
 from gateway.queueing import NO_QUEUE, Queueing
 from gateway.shards import OrderShard, OrderShards, share_of
@@ -40,6 +40,10 @@ from sluice.seams.stock_keeper import StockKeeper
 from sluice.seams.stock_store import StockStore
 from sluice.settings import split_host_port
 from sluice.telemetry import metrics
+
+LINGER_S = 0.2
+"""From the end of the last stream until connections are closed. A client that is still writing then would lose answers
+that it has not read yet: the kernel throws them away with the connection."""
 
 KEEPERS_PROBE_MESSAGE = "no stock server answers"
 
@@ -130,7 +134,7 @@ async def serve_front(
         watching = Watching(
             journal,
             reach,
-            partial(find_queued, queueing),
+            queueing.find,
             max_watches=share_of(max_watches, len(shards)),
             metrics=gateway_metrics,
         )
@@ -185,10 +189,6 @@ async def _end_calls(server: grpc.aio.Server, orders: OrderService, limit_s: flo
         await asyncio.sleep(LINGER_S)
     await server.stop(grace=limit_s)
 
-
-LINGER_S = 0.2
-"""From the end of the last stream until connections are closed. A client that is still writing then would lose answers
-that it has not read yet: the kernel throws them away with the connection."""
 
 LOOP_LAG_INTERVAL_S = 0.25
 

@@ -96,7 +96,10 @@ def _settings(bootstrap: str) -> dict[str, str | int | bool]:
         "enable.auto.commit": False,
         "auto.offset.reset": "error",
         "fetch.wait.max.ms": 10,
-        "queued.min.messages": 1,
+        # The default is a second: a look right after another one would wait for it.
+        "fetch.queue.backoff.ms": 5,
+        "queued.min.messages": RECORDS_AT_ONCE,
+        "queued.max.messages.kbytes": 1_024,
         "reconnect.backoff.max.ms": 500,
         "log_level": CLIENT_LOG_LEVEL,
     }

@@ -9,7 +9,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 
 from gateway.outcomes import FINAL_REASONS, Accepted, Outcome, Queued, Reason, Refused, replayed
 from sluice._gen.orders.v1 import orders_pb2
-from sluice.model import NewOrder, Order, OrderState, QueuePosition
+from sluice.model import NewOrder, Order, QueuePosition
 from sluice.rpc.failure import RpcFailure
 
 _CODES = {
@@ -149,22 +149,6 @@ def accepted_message(order: NewOrder, accepted: Accepted) -> orders_pb2.Order:
         hold_end_time=None if order.hold is None else timestamp(accepted.create_time + order.hold),
         reason=accepted.reason,
         priority=order.priority,
-    )
-
-
-def pending_order(order: NewOrder, queued: Queued) -> Order:
-    """An order that is still in the queue. Its hold begins when it is decided."""
-    time = queued.request_time
-    return Order(
-        order.order_id,
-        order.customer_id,
-        order.lines,
-        OrderState.PENDING,
-        time,
-        time,
-        0,
-        priority=order.priority,
-        queue_position=queued.position,
     )
 
 

@@ -3,20 +3,17 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator, Callable, Sequence
-from functools import partial
-from typing import Any, NamedTuple
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
+from typing import Any
 
 import grpc
 
+from gateway import order_batches
 from gateway.batch_reading import OrderBatch, read_batch
 from gateway.changing import Changing, NotAllowed
 from gateway.messages import (
     accepted_message,
-    batch_answer,
     order_message,
-    pending_order,
-    queued_answer,
     refusal_failure,
     refusal_result,
     state_failure,
@@ -25,7 +22,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.outcomes import RETRY_WHEN_AWAY_S, RETRY_WHEN_STOPPING_S, STOPPING, Queued, Reason, Refused
 from gateway.paging import make_token, page_size, read_token
 from gateway.placing import Group
-from gateway.queueing import Queueing
+from gateway.queueing import Queueing, pending_order
 from gateway.shards import OrderShards
 from gateway.validation import Violation, name_violations, parse_order, parse_uuid
 from gateway.watches import Stopping
@@ -33,7 +30,7 @@ from gateway.watching import NoSuchOrder
 from journal.protocol import Journals
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.errors import JournalUnreachable, LogUnreachable, Overloaded
-from sluice.model import MAX_ORDERS_PER_BATCH, NewOrder, Order, QueuePosition
+from sluice.model import NewOrder, QueuePosition
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
 from sluice.trace_context import trace_context
@@ -150,7 +147,7 @@ class OrderService:
             raise invalid(violations)
         try:
             found = await self._journals.find_orders([order_id])
-            order = found.get(order_id) or await find_queued(self._queueing, order_id, _position_of(request))
+            order = found.get(order_id) or await self._queueing.find(order_id, _position_of(request))
         except JournalUnreachable as error:
             raise _journal_unreachable() from error
         except LogUnreachable as error:
@@ -196,7 +193,7 @@ class OrderService:
         match await changing_of(order_id).change(order_id, trace_context(context.invocation_metadata())):
             case Refused(Reason.ORDER_NOT_FOUND) as refused:
                 with contextlib.suppress(LogUnreachable):
-                    if (pending := await find_queued(self._queueing, order_id, None)) is not None:
+                    if (pending := await self._queueing.find(order_id, None)) is not None:
                         raise state_failure(pending)
                 raise refusal_failure(refused)
             case Refused() as refused:
@@ -260,7 +257,7 @@ class OrderService:
     ) -> None:
         started = time.monotonic()
         batch_id = batch.batch_id
-        to_decide, to_queue, results = _sort_out(batch)
+        to_decide, to_queue, results = order_batches.sort_out(batch)
         if results:
             self._metrics.refused(Reason.INVALID_ORDER, len(results))
         groups: list[Group] = []
@@ -270,9 +267,9 @@ class OrderService:
             except Overloaded as error:
                 refused = Refused(Reason.OVERLOADED, "", error.retry_after_s)
                 results += [refusal_result(order.order_id, refused) for order in to_decide]
-        coming = [_decided(batch_id, group) for group in groups]
+        coming = [order_batches.decided(batch_id, group) for group in groups]
         if to_queue:
-            coming.append(_queued(batch_id, to_queue, self._queueing))
+            coming.append(order_batches.queued(batch_id, to_queue, self._queueing))
         left = len(coming)
         if results or not left:
             answers.put_nowait(orders_pb2.PlaceOrdersResponse(batch_id=batch_id, results=results, done=not left))
@@ -281,46 +278,6 @@ class OrderService:
             answer = await each
             answers.put_nowait(answer(done=left == 0))
         self._metrics.place_seconds.observe(time.monotonic() - started)
-
-
-Answer = Callable[..., orders_pb2.PlaceOrdersResponse]
-"""Made when it is known whether it is the batch's last: `done`."""
-
-
-async def _decided(batch_id: int, group: Group) -> Answer:
-    return partial(batch_answer, batch_id, group.orders, await group.decided())
-
-
-async def _queued(batch_id: int, orders: Sequence[NewOrder], queueing: Queueing) -> Answer:
-    return partial(queued_answer, batch_id, orders, await queueing.queue(orders))
-
-
-class _SortedOut(NamedTuple):
-    """The good orders, by what is wanted of them, and a result for each bad one; all are bad if there are too many."""
-
-    to_decide: Sequence[NewOrder]
-    to_queue: Sequence[NewOrder]
-    results: list[orders_pb2.OrderResult]
-
-
-def _sort_out(batch: OrderBatch) -> _SortedOut:
-    _, to_decide, to_queue, bad = batch
-    if len(to_decide) + len(to_queue) + len(bad) > MAX_ORDERS_PER_BATCH:
-        too_many = Refused(Reason.INVALID_ORDER, f"orders: a batch has at most {MAX_ORDERS_PER_BATCH} orders")
-        return _SortedOut([], [], [refusal_result(order_id, too_many) for order_id in batch.order_ids()])
-    results = []
-    for place, order_id, violations in bad:
-        text = "; ".join(f"orders[{place}].{field}: {description}" for field, description in violations)
-        results.append(refusal_result(order_id, Refused(Reason.INVALID_ORDER, text)))
-    return _SortedOut(to_decide, to_queue, results)
-
-
-async def find_queued(queueing: Queueing, order_id: str, position: QueuePosition | None) -> Order | None:
-    """An order that does not stand in the journal, as it stands in the queue. Raises LogUnreachable."""
-    queued = await queueing.find(order_id, position)
-    if queued is None:
-        return None
-    return pending_order(queued.request.order, Queued(queued.request.time, queued.position, replayed=True))
 
 
 def _position_of(request: orders_pb2.GetOrderRequest | orders_pb2.WatchOrderRequest) -> QueuePosition | None:

@@ -19,7 +19,7 @@ from gateway.outcomes import RETRY_WHEN_AWAY_S, Outcome, Queued, Reason, Refused
 from journal.protocol import Journals
 from sluice.coalescer import Coalescer
 from sluice.errors import JournalUnreachable, LogUnreachable, Overloaded
-from sluice.model import NewOrder, Order, QueuePosition, same_request
+from sluice.model import NewOrder, Order, OrderState, QueuePosition, same_request
 from sluice.order_requests import OrderRequest
 from sluice.reachability import Reachability
 from sluice.seams.request_log import QueuedOrder, RequestLog
@@ -87,17 +87,16 @@ class Queueing:
             return self._refused(len(orders), Refused(Reason.OVERLOADED, "", error.retry_after_s))
         return await asked.outcomes
 
-    async def find(self, order_id: str, position: QueuePosition | None) -> QueuedOrder | None:
-        """An order that was queued here lately, or that stands at `position`. Whether it is decided the journal knows.
-
-        Raises LogUnreachable.
+    async def find(self, order_id: str, position: QueuePosition | None) -> Order | None:
+        """An order that was queued here lately, or that stands at `position`, as PENDING: whether it is decided the
+        journal knows, and is asked first. Raises LogUnreachable.
         """
-        remembered = self._remembered.get(order_id)
-        if remembered is not None:
-            return remembered
-        if position is not None and self._reachability.away:
-            raise LogUnreachable("the queue does not answer")
-        return await self._log.find(order_id, position)
+        queued = self._remembered.get(order_id)
+        if queued is None:
+            if position is not None and self._reachability.away:
+                raise LogUnreachable("the queue does not answer")
+            queued = await self._log.find(order_id, position)
+        return None if queued is None else pending_order(queued.request.order, _answer_again(queued))
 
     async def idle(self) -> None:
         await self._coalescer.idle()
@@ -151,7 +150,9 @@ class Queueing:
                 known[order.order_id] = queued
                 outcomes.append(Queued(queued.request.time, queued.position, replayed=False))
             else:
-                outcomes.append(_answer_again(order, known[order.order_id]))
+                queued = known[order.order_id]
+                same = same_request(queued.request.order, order)
+                outcomes.append(_answer_again(queued) if same else Refused(Reason.ORDER_ID_REUSED, order.order_id))
         return outcomes
 
     async def _standing(self, order_ids: Sequence[str]) -> Mapping[str, Order]:
@@ -182,11 +183,24 @@ class Queueing:
             self._remembered.popitem(last=False)
 
 
-def _answer_again(order: NewOrder, queued: QueuedOrder) -> QueueOutcome:
-    request, position = queued
-    if not same_request(request.order, order):
-        return Refused(Reason.ORDER_ID_REUSED, order.order_id)
-    return Queued(request.time, position, replayed=True)
+def _answer_again(queued: QueuedOrder) -> Queued:
+    return Queued(queued.request.time, queued.position, replayed=True)
+
+
+def pending_order(order: NewOrder, queued: Queued) -> Order:
+    """An order that is still in the queue. Its hold begins when it is decided."""
+    time = queued.request_time
+    return Order(
+        order.order_id,
+        order.customer_id,
+        order.lines,
+        OrderState.PENDING,
+        time,
+        time,
+        0,
+        priority=order.priority,
+        queue_position=queued.position,
+    )
 
 
 def _answer(asked: _Asked, outcomes: list[QueueOutcome]) -> None:

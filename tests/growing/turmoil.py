@@ -2,8 +2,8 @@
 
 What must hold afterwards, for I4, I5 and I8: every event is on the log, in the place of its map, and in order. A group
 whose members come and go and die has handled each key's events in order and left none out. One that nobody kills has
-handled each exactly once, although relays repeated some; so does one that comes afterwards. The projection is what was
-sold, and rebuilt it is the same.
+handled each exactly once, although relays repeated some. One that comes afterwards handles all in order, too. The
+projection is what was sold, and rebuilt it is the same.
 """
 
 import asyncio

@@ -169,9 +169,12 @@ async def test_an_order_is_found_by_this_gateway_or_by_its_position() -> None:
     log = Log()
     here, elsewhere = Gateway(log).queueing, Gateway(log).queueing
     await here.queue([wants(1)])
-    assert await here.find(wants(1).order_id, None) == log.queued[0]
+    pending = await here.find(wants(1).order_id, None)
+    assert pending is not None
+    assert (pending.state, pending.version, pending.queue_position) == (OrderState.PENDING, 0, QueuePosition(0, 0))
+    assert (pending.customer_id, pending.lines) == (wants(1).customer_id, wants(1).lines)
     assert await elsewhere.find(wants(1).order_id, None) is None
-    assert await elsewhere.find(wants(1).order_id, QueuePosition(0, 0)) == log.queued[0]
+    assert await elsewhere.find(wants(1).order_id, QueuePosition(0, 0)) == pending
     assert await elsewhere.find(wants(2).order_id, QueuePosition(0, 0)) is None
 
 

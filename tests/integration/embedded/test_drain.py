@@ -1,4 +1,4 @@
-"""SIGTERM in the middle of a burst and of a stream: what was started is answered, new work too or not started, exit code 0."""
+"""SIGTERM in the middle of a burst and a stream: what was started is answered, the rest not started, exit code 0."""
 
 import asyncio
 import os

@@ -35,15 +35,17 @@ async def test_an_order_is_pending_until_it_is_decided(own_gateway: Embedded, na
     command = replace(reading.command, argv=(*reading.command.argv, "--consumers", "compensation"))
     waiting = Process(command, reading.answers)
     waiting.start()
-    async with connected([own_gateway.endpoint], 2) as clients:
-        await create_skus(clients[0], [name], 1)
-        ticket = await queue_one(clients[0], queued_order({name: 1}, hold_s=600))
-        found = await ask(clients[1].get_order, orders_pb2.GetOrderRequest(order_id=ticket.order_id))
-        assert found.response.order.state == orders_pb2.ORDER_STATE_PENDING
-        assert found.response.order.queue_position == ticket.position
-        cancelled = await ask(clients[0].cancel_order, orders_pb2.CancelOrderRequest(order_id=ticket.order_id))
-        assert (cancelled.told, cancelled.blamed["state"]) == ("ORDER_STATE", "PENDING")
-    waiting.kill()
+    try:
+        async with connected([own_gateway.endpoint], 2) as clients:
+            await create_skus(clients[0], [name], 1)
+            ticket = await queue_one(clients[0], queued_order({name: 1}, hold_s=600))
+            found = await ask(clients[1].get_order, orders_pb2.GetOrderRequest(order_id=ticket.order_id))
+            assert found.response.order.state == orders_pb2.ORDER_STATE_PENDING
+            assert found.response.order.queue_position == ticket.position
+            cancelled = await ask(clients[0].cancel_order, orders_pb2.CancelOrderRequest(order_id=ticket.order_id))
+            assert (cancelled.told, cancelled.blamed["state"]) == ("ORDER_STATE", "PENDING")
+    finally:
+        waiting.kill()
     reading.start()
     async with connected([own_gateway.endpoint], 1) as (client,):
         turns = await told_of(client, ticket)
