@@ -360,6 +360,8 @@ class Engine:
         for waiter in waiters:
             if not waiter.decided:
                 escrows.refuse(waiter, Verdict.LEDGER_UNREACHABLE, 0)
+                for escrow, *_ in waiter.lines:
+                    escrow.wake()  # who waits behind it may be served, or nobody is left to wait for
         for escrow, units in request.granted.items():
             escrows.settle(escrow, units, 0)
             self._tend(escrow)

@@ -119,7 +119,7 @@ class KafkaDeadLetters:
         else:
             event = record.event
             key, value, topic = event.key.encode(), event.value, event.topic
-            named = self._headers.headers(event)
+            named = list(self._headers.headers(event).items())
         named += [
             ("dlq.topic", topic.encode()),
             ("dlq.partition", str(record.partition).encode()),
