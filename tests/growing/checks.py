@@ -48,7 +48,9 @@ def read_topic(bootstrap: str, topic: str, partitions: int) -> list[Record]:
             assert message.error() is None, message.error()
             partition = message.partition()
             assert partition is not None
-            event = read_event(topic, message.key(), message.value(), message.headers())
+            offset = message.offset()
+            assert offset is not None
+            event = read_event(topic, message.key(), message.value(), message.headers(), offset)
             found.append(Record(event, partition, message.timestamp()[1]))
     reader.close()
     return found
