@@ -5,7 +5,7 @@ SLUICE := .venv/bin/sluice
 PYTHON := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: run serve run-cluster test check chaos protos bench clean
+.PHONY: run serve run-cluster test check chaos protos bench bench-report bench-smoke clean
 
 run: .venv/ready
 	$(SLUICE) demo
@@ -33,8 +33,16 @@ chaos: .venv/ready
 protos: .venv/ready
 	$(PYTHON) -m proto.generate
 
+# Figures on the terminal and as JSON. PARTS="calls streams" measures only those.
 bench: .venv/ready
-	$(PYTHON) -m bench
+	$(SLUICE) bench run $(foreach part,$(PARTS),--part $(part))
+
+# The same, and the pages that are made from it: docs/performance.md, its pictures, the README's figures.
+bench-report: .venv/ready
+	$(SLUICE) bench run --report
+
+bench-smoke: .venv/ready
+	$(SLUICE) bench smoke
 
 # uv lives beside the environment it makes, so nothing global is touched.
 $(UV):

@@ -4,6 +4,7 @@ import asyncio
 import json
 import os
 import platform
+import sqlite3
 import time
 from importlib.metadata import version
 from pathlib import Path
@@ -14,9 +15,11 @@ import asyncpg
 
 from deploy.local import cassandra, kafka
 from deploy.local.layout import ClusterSpec
+from sluice.sqlite_file import SqliteFile
 
 PACKAGES = ("grpcio", "protobuf", "uvloop", "asyncpg", "cassandra-driver", "confluent-kafka")
 POSTGRES_SETTINGS = ("server_version", "fsync", "synchronous_commit", "full_page_writes", "shared_buffers")
+SYNCHRONOUS = {0: "off", 1: "normal", 2: "full", 3: "extra"}
 SYNCED_WRITES = 50
 SYNCED_BYTES = 8_192
 
@@ -40,6 +43,7 @@ def describe_servers(spec_directory: Path, postgres_url: str) -> dict[str, Any]:
     node = json.loads((spec_directory / "cassandra-1" / "cassandra.yaml").read_text())
     spec = ClusterSpec(spec_directory)
     return {
+        "sqlite": asyncio.run(_sqlite_settings(spec_directory.parent / "looked-at.db")),
         "postgresql": asyncio.run(_postgres_settings(postgres_url)),
         "cassandra": {
             "version": cassandra.VERSION,
@@ -58,6 +62,19 @@ async def _postgres_settings(url: str) -> dict[str, str]:
         return {name: await connection.fetchval(f"SHOW {name}") for name in POSTGRES_SETTINGS}
     finally:
         await connection.close()
+
+
+async def _sqlite_settings(path: Path) -> dict[str, str]:
+    """As the embedded gateway opens its file; they belong to the connection that writes."""
+    file = await SqliteFile.open(path)
+    try:
+        found = {
+            name: await file.write(lambda connection, name=name: connection.execute(f"PRAGMA {name}").fetchone()[0])  # type: ignore[misc]
+            for name in ("journal_mode", "synchronous")
+        }
+    finally:
+        await file.close()
+    return {"version": sqlite3.sqlite_version, **found, "synchronous": SYNCHRONOUS[found["synchronous"]]}
 
 
 def _cpu_model() -> str:

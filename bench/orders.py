@@ -20,8 +20,15 @@ HOT_SKUS = ["hot-0000"]
 EXACT_SKUS = ["exact-0000"]
 """As hot as the other, under the policy that takes nothing ahead."""
 
+COUNTER_SKUS = ["counter-0000"]
+
 MANY_SKUS = [f"many-{number:05}" for number in range(10_000)]
 SOME_SKUS = MANY_SKUS[:1_000]
+
+
+def very_many_skus(count: int) -> list[str]:
+    return [f"very-many-{number:07}" for number in range(count)]
+
 
 _PLACEHOLDER = "00000000-0000-0000-0000-000000000000"
 
@@ -29,12 +36,13 @@ _PLACEHOLDER = "00000000-0000-0000-0000-000000000000"
 class OrderSource:
     """An endless sequence of one-unit orders over `skus` and CUSTOMERS customers in turn, as messages or as rows."""
 
-    def __init__(self, skus: Sequence[str]) -> None:
+    def __init__(self, skus: Sequence[str], mode: str = "MODE_UNSPECIFIED") -> None:
         period = lcm(CUSTOMERS, len(skus))
         self._rows = [(f"customer-{n % CUSTOMERS:04}", (Line(skus[n % len(skus)], 1),)) for n in range(period)]
-        self._singles = [_around_id(_order(row).SerializeToString()) for row in self._rows]
+        orders = [_order(row, mode) for row in self._rows]
+        self._singles = [_around_id(order.SerializeToString()) for order in orders]
         self._entries = [
-            _around_id(orders_pb2.PlaceOrdersRequest(orders=[_order(row)]).SerializeToString()) for row in self._rows
+            _around_id(orders_pb2.PlaceOrdersRequest(orders=[order]).SerializeToString()) for order in orders
         ]
         self._next = 0
 
@@ -63,11 +71,12 @@ class OrderSource:
         return first
 
 
-def _order(row: tuple[str, tuple[Line, ...]]) -> orders_pb2.PlaceOrderRequest:
+def _order(row: tuple[str, tuple[Line, ...]], mode: str) -> orders_pb2.PlaceOrderRequest:
     customer_id, lines = row
     return orders_pb2.PlaceOrderRequest(
         order_id=_PLACEHOLDER,
         customer_id=customer_id,
+        mode=mode,
         lines=[orders_pb2.OrderLine(sku=line.sku, quantity=line.quantity) for line in lines],
     )
 

@@ -6,6 +6,7 @@ import typer
 
 from commands import (
     audit,
+    bench,
     cluster,
     cluster_demo,
     dead_letters,
@@ -87,6 +88,8 @@ app.add_typer(cluster.app, name="cluster")
 app.command(name="health")(health.health)
 app.add_typer(stock.app, name="stock")
 app.add_typer(order.app, name="order")
+if benches := bench.found():
+    app.add_typer(benches, name="bench")
 
 
 def main() -> None:

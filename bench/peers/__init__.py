@@ -1,5 +1,6 @@
 """What people run today instead of Sluice, each as its own users would write it well, measured in the same run.
 
-Every peer is a gRPC server built as ours is, that answers `PlaceOrder`: yes or out of stock, one unit or more of one
-SKU. What it does not do (keep the order, tell anybody, survive a crash without losing or selling twice) is its own.
+Every peer is one small class behind the same protocol (`bench.peers.protocol`): reserve units for an order, say yes or
+no. `bench.peers.serving` puts it behind a gRPC server that is built as ours is. What a peer keeps of an order when its
+buyer hears yes is said in `bench.peers.known`, and shown beside its figures.
 """

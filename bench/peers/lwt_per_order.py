@@ -1,28 +1,40 @@
 """Cassandra with one conditional write for each order: exact, and what the field calls the safe way."""
 
-from bench.orders import HOT_SKUS, UNITS
-from bench.peers.serving import KEYSPACE, Reserve, keyspace_statement, serve
+import asyncio
+from typing import Any
+from uuid import UUID
+
+from bench.peers.cassandra_tables import IN_FLIGHT, KEYSPACE, open_with
 from stockd.stores.cassandra_session import CassandraSession
 
 TABLE = "lwt_per_order"
 
 
-async def open_peer(session: CassandraSession) -> Reserve:
-    table = f"CREATE TABLE {KEYSPACE}.{TABLE} (sku text PRIMARY KEY, available bigint)"
-    await session.create(KEYSPACE, {TABLE: "sku"}, (keyspace_statement(), table))
-    insert = await session.prepare(f"INSERT INTO {KEYSPACE}.{TABLE} (sku, available) VALUES (?, ?) IF NOT EXISTS")
-    for sku in HOT_SKUS:
-        await session.write(insert.bind((sku, UNITS)))
-    take = await session.prepare(
-        f"UPDATE {KEYSPACE}.{TABLE} SET available = available + ? WHERE sku = ? IF available >= ?"
-    )
+class LwtPeer:
+    """See `bench.peers.protocol.Peer`; a repeat of an order takes again: the row does not know whose its units were."""
 
-    async def reserve(sku: str, quantity: int) -> bool:
-        answer = await session.write(take.bind((-quantity, sku, quantity)))
+    def __init__(self, session: CassandraSession, insert: Any, take: Any) -> None:
+        self._session = session
+        self._insert = insert
+        self._take = take
+        self._places = asyncio.Semaphore(IN_FLIGHT)
+
+    async def add_stock(self, sku: str, units: int) -> None:
+        await self._session.write(self._insert.bind((sku, units)))
+
+    async def reserve(self, order_id: UUID, sku: str, quantity: int) -> bool:
+        del order_id
+        async with self._places:
+            answer = await self._session.write(self._take.bind((-quantity, sku, quantity)))
         return bool(answer.rows[0][0])
 
-    return reserve
+    async def close(self) -> None:
+        await self._session.close()
 
 
-if __name__ == "__main__":
-    serve(TABLE, open_peer)
+async def open_peer(address: str) -> LwtPeer:
+    table = f"CREATE TABLE IF NOT EXISTS {KEYSPACE}.{TABLE} (sku text PRIMARY KEY, available bigint)"
+    session = await open_with(address, TABLE, "available", table)
+    insert = f"INSERT INTO {KEYSPACE}.{TABLE} (sku, available) VALUES (?, ?) IF NOT EXISTS"
+    take = f"UPDATE {KEYSPACE}.{TABLE} SET available = available + ? WHERE sku = ? IF available >= ?"
+    return LwtPeer(session, await session.prepare(insert), await session.prepare(take))

@@ -7,7 +7,10 @@ from typing import Any
 
 import pytest
 
-from bench.report import cpu_us_per_order, goals, highest_memory, render, split_by_part, with_figures
+from bench.earlier_goals import goals
+from bench.report.page import render
+from bench.report.readme import with_figures
+from bench.report.selecting import cpu_us_per_order, highest_memory, split_by_part
 from bench.running import unexpected
 
 LATENCY = {"p50": 10.0, "p95": 20.0, "p99": 30.0}

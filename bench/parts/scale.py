@@ -1,0 +1,21 @@
+"""What an order costs with more SKUs and with more stock servers. One run of each."""
+
+from bench.fleets import fleet
+from bench.orders import HOT_SKUS, SOME_SKUS, very_many_skus
+from bench.stage import Stage, stream_load
+from bench.stocking import write_skus
+
+
+def run(stage: Stage) -> None:
+    plan = stage.plan
+    skus = very_many_skus(plan.many_skus)
+    stage.say(f"writing {len(skus):,} SKUs")
+    write_skus(stage.ends.cassandra, skus)
+    load = stream_load(plan, stage.cluster, skus, plan.many_messages)
+    stage.run("skus", stage.cluster, f"{len(skus):,} SKUs", [load], {"skus": len(skus), "repetition": 0})
+    for stockds in plan.stockds:
+        with fleet(stockds, stage.directory, stage.ends, stage.cluster) as system:
+            for name, sold in (("hot", HOT_SKUS), ("some", SOME_SKUS[: plan.skus_at_most])):
+                load = stream_load(plan, system, sold, plan.messages)
+                notes = {"load": name, "stockds": stockds, "repetition": 0}
+                stage.run("stockds", system, name, [load], notes)
