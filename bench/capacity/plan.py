@@ -7,7 +7,7 @@ from typing import Literal
 
 from bench.orders import EXACT_SKUS, HOT_SKUS, SOME_SKUS
 
-REPETITIONS = 3
+REPETITIONS = 2
 STREAM_IN_FLIGHT = 8
 UNARY_WARM_S = 1.0
 UNARY_S = 3.0
