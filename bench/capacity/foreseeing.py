@@ -62,9 +62,8 @@ def _compared(
     alike: Sequence[Run],
     cpu_us: Mapping[str, Drivers],
     slopes: Slopes,
-    document: Mapping[str, Any],
+    cores: int,
 ) -> dict[str, Any]:
-    cores = document["machine"]["cores"]
     shape = {name: runs[0][name] for name in ("batch", "in_flight", "lines", "skus", "policy")}
     busy = median(sum(run["cpu_s"].values()) / cores / wall_s(run) for run in alike)
     rate = median(run["accepted"] / wall_s(run) for run in alike)
