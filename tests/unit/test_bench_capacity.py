@@ -7,9 +7,11 @@ from typing import Any
 import pytest
 
 from bench.capacity.fitting import DRIVEN_BY, PROCESSES, drivers_of, fitted_us
-from bench.capacity.foreseeing import foresee
+from bench.capacity.foreseeing import COUNTS, foresee
 from bench.capacity.least_squares import fit
 from bench.capacity.plan import SHAPES, Shape
+from capacity.batching import sku_writes_per_s
+from capacity.load import Load
 from tests.unit.capacity.made_up import SLOPES
 
 CORES = 2
@@ -51,7 +53,7 @@ def _made_up_run(shape: Shape, chance: random.Random) -> dict[str, Any]:
         "batch": shape.batch,
         "in_flight": shape.in_flight,
         "accepted": accepted,
-        "conditional_writes": groups if shape.policy == "exact" else 0,
+        "conditional_writes": groups,
         "elapsed_s": 1.0,
         "drain_s": 0.0,
         "written": {
@@ -65,6 +67,11 @@ def _made_up_run(shape: Shape, chance: random.Random) -> dict[str, Any]:
         "latency_ms": {"p50": 6.0},
     }
     for _ in range(20):
+        if shape.policy == "escrow":
+            rate = accepted / run["elapsed_s"]
+            load = Load(rate, skus=run["skus"], hottest_share=1 / run["skus"])
+            each = sku_writes_per_s(load, COUNTS, SLOPES, load.hottest_per_s, COUNTS.owners, 0.0)
+            run["conditional_writes"] = run["skus"] * each * run["elapsed_s"]
         done = drivers_of(run)
         used = {
             part: getattr(SLOPES.cpu_us, part).times(done) for part in DRIVEN_BY if part not in ("client", "others")
