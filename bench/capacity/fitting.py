@@ -14,6 +14,8 @@ Run = Mapping[str, Any]
 STOCKDS = 2
 TOPICS = 2
 
+LOAD_GENERATOR = "client"
+
 DRIVEN_BY: Mapping[str, tuple[str, ...]] = {
     "gateway": ("order", "line", "message", "call", "group", "entry"),
     "stockd": ("order", "line", "group", "entry", "write"),
@@ -21,11 +23,10 @@ DRIVEN_BY: Mapping[str, tuple[str, ...]] = {
     "relay": ("order", "line", "transaction"),
     "kafka": ("order", "line", "log_batch"),
     "cassandra": ("write", "second"),
-    "client": ("order", "line", "message", "call"),
-    "others": ("order", "second"),
+    LOAD_GENERATOR: ("order", "line", "message", "call"),
 }
-"""What each part does for an order. The last two are no parts of Sluice: they share this machine, so they are needed to
-foresee its rates, and are no slopes.
+"""What each part does for an order. The load generator is no part of Sluice: it shares this machine, so it is needed to
+foresee rates, and is no slope.
 """
 
 PROCESSES: Mapping[str, tuple[str, ...]] = {
@@ -49,7 +50,7 @@ def slopes_of(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "source": {name: document[name] for name in ("started", "command", "machine", "servers")},
-        "cpu_us": {part: cpu_us[part] for part in DRIVEN_BY if part not in ("client", "others")},
+        "cpu_us": {part: cpu_us[part] for part in DRIVEN_BY if part != LOAD_GENERATOR},
         "journal_orders_per_s": median(run["orders_per_s"] for run in document["journal"]),
         "partition_events_per_s": _partition_events_per_s(document["partitions"]),
         "consumer_events_per_s": consumer["events"] / consumer["elapsed_s"],

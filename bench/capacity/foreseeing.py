@@ -1,7 +1,8 @@
 """What the model says of runs that it was not fitted to, beside what was measured.
 
-The load generator waits for answers and shares the machine with everything. So the rate is what the machine's cores
-allow: the share of them that is busy under such a load, over what an order costs all that run on them.
+The load generator waits for answers and shares the machine with everything. So the rate is what the cores allow: the
+share of them that is busy under such a load, over what an order costs all that run on them. What other programs of the
+machine used meanwhile is measured too, and taken off the cores.
 """
 
 from collections.abc import Mapping, Sequence
@@ -12,6 +13,7 @@ from typing import Any
 
 from bench.capacity.fitting import (
     DRIVEN_BY,
+    LOAD_GENERATOR,
     TOPICS,
     Run,
     cpu_us_of,
@@ -65,12 +67,13 @@ def _compared(
     cores: int,
 ) -> dict[str, Any]:
     shape = {name: runs[0][name] for name in ("batch", "in_flight", "lines", "skus", "policy")}
-    busy = median(sum(run["cpu_s"].values()) / cores / wall_s(run) for run in alike)
+    busy = median(_own_s(run) / wall_s(run) / _cores_left(run, cores) for run in alike)
+    cores_left = median(_cores_left(run, cores) for run in runs)
     rate = median(run["accepted"] / wall_s(run) for run in alike)
     for _ in range(ROUNDS):
         done = _drivers(shape, alike, slopes, rate)
-        rate = busy * cores * 1e6 / sum(costs.times(done) for costs in cpu_us.values())
-    own = [part for part in DRIVEN_BY if part not in ("client", "others")]
+        rate = busy * cores_left * 1e6 / sum(costs.times(done) for costs in cpu_us.values())
+    own = [part for part in DRIVEN_BY if part != LOAD_GENERATOR]
     foreseen_us = sum(cpu_us[part].times(done) for part in own)
     measured = [run["accepted"] / wall_s(run) for run in runs]
     measured_us = median(sum(cpu_us_of(run, part) for part in own) for run in runs)
@@ -80,10 +83,21 @@ def _compared(
         "least_orders_per_s": min(measured),
         "most_orders_per_s": max(measured),
         "error": rate / median(measured) - 1,
+        "cores_left": cores_left,
         "foreseen_us": foreseen_us,
         "measured_us": measured_us,
         "us_error": foreseen_us / measured_us - 1,
     }
+
+
+def _own_s(run: Run) -> float:
+    """CPU of Sluice, its servers and the load generator."""
+    return float(sum(seconds for name, seconds in run["cpu_s"].items() if name != "others"))
+
+
+def _cores_left(run: Run, cores: int) -> float:
+    """By other programs."""
+    return float(cores - run["cpu_s"]["others"] / wall_s(run))
 
 
 def _drivers(shape: Mapping[str, Any], alike: Sequence[Run], slopes: Slopes, rate: float) -> Drivers:

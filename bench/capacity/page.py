@@ -197,6 +197,7 @@ def _checked(document: Mapping[str, Any]) -> str:
             f"{check['foreseen_orders_per_s']:,.0f}",
             _range(check),
             f"{check['error']:+.0%}",
+            f"{check['cores_left']:.2f}",
             f"{check['foreseen_us']:,.1f}",
             f"{check['measured_us']:,.1f}",
             f"{check['us_error']:+.0%}",
@@ -205,12 +206,15 @@ def _checked(document: Mapping[str, Any]) -> str:
     ]
     missed = [check["name"] for check in document["checks"] if abs(check["error"]) > GOAL]
     told = f"Missed by: {', '.join(missed)}." if missed else "All of them are within it."
-    table = _table(("run", "foreseen orders/s", "measured", "error", "foreseen µs", "measured µs", "error"), rows)
+    table = _table(
+        ("run", "foreseen orders/s", "measured", "error", "cores", "foreseen µs", "measured µs", "error"), rows
+    )
     return f"""
 ## Is it right?
 
 These runs are not among those that the slopes were fitted to. Rates are until the last event is on Kafka; CPU is that
-of all parts of Sluice and its servers together, µs an order.
+of all parts of Sluice and its servers together, µs an order. Other programs of the machine left so many cores to a run
+as the table says; rates are foreseen for these.
 
 {table}
 

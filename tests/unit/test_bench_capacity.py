@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from bench.capacity.fitting import DRIVEN_BY, PROCESSES, drivers_of, fitted_us
+from bench.capacity.fitting import DRIVEN_BY, LOAD_GENERATOR, PROCESSES, drivers_of, fitted_us
 from bench.capacity.foreseeing import COUNTS, foresee
 from bench.capacity.least_squares import fit
 from bench.capacity.plan import SHAPES, Shape
@@ -16,7 +16,7 @@ from tests.unit.capacity.made_up import SLOPES
 
 CORES = 2
 BUSY = 0.9
-OTHERS_US = 5.0
+OTHERS_CORES = 0.3
 CLIENT_US = {"order": 1.0, "message": 20.0, "call": 140.0}
 
 
@@ -76,12 +76,11 @@ def _made_up_run(shape: Shape, chance: random.Random) -> dict[str, Any]:
         used = {
             part: getattr(SLOPES.cpu_us, part).times(done) for part in DRIVEN_BY if part not in ("client", "others")
         }
-        used["client"] = sum(cost * getattr(done, name) for name, cost in CLIENT_US.items())
-        used["others"] = OTHERS_US
-        run["elapsed_s"] = accepted * sum(used.values()) * 1e-6 / CORES / BUSY
+        used[LOAD_GENERATOR] = sum(cost * getattr(done, name) for name, cost in CLIENT_US.items())
+        run["elapsed_s"] = accepted * sum(used.values()) * 1e-6 / (CORES - OTHERS_CORES) / BUSY
     noise = chance.uniform(0.98, 1.02)
     run["cpu_s"] = {PROCESSES.get(part, (part,))[0]: accepted * us * noise * 1e-6 for part, us in used.items()}
-    run["cpu_s"]["stockd-1"] = 0.0
+    run["cpu_s"] |= {"stockd-1": 0.0, "others": OTHERS_CORES * run["elapsed_s"]}
     run["orders_per_s"] = accepted / run["elapsed_s"]
     return run
 
