@@ -5,7 +5,7 @@ SLUICE := .venv/bin/sluice
 PYTHON := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: run serve run-cluster test check chaos protos bench bench-report bench-capacity bench-smoke clean
+.PHONY: run serve run-cluster test check chaos protos bench bench-report bench-capacity bench-smoke bench-events clean
 
 run: .venv/ready
 	$(SLUICE) demo
@@ -47,6 +47,10 @@ bench-capacity: .venv/ready
 
 bench-smoke: .venv/ready
 	$(SLUICE) bench smoke
+
+# Events alone, with their page and plot. Parts can be measured one by one: python -m bench.events --help
+bench-events: .venv/ready
+	$(PYTHON) -m bench.events
 
 # uv lives beside the environment it makes, so nothing global is touched.
 $(UV):

@@ -9,15 +9,23 @@ from collections.abc import Set as AbstractSet
 from typing import NamedTuple
 from uuid import UUID
 
-from audit.expected import Expected, ExpectedOrders, changed_content, created_content
+from audit.expected import Expected, ExpectedOrders, changed_content, created_content, rejected_content
 from journal.protocol import IncarnationRow
-from sluice._gen.events.v1.events_pb2 import OrderCancelled, OrderConfirmed, OrderCreated, OrderValidated, StockChanged
+from sluice._gen.events.v1.events_pb2 import (
+    OrderCancelled,
+    OrderConfirmed,
+    OrderCreated,
+    OrderRejected,
+    OrderValidated,
+    StockChanged,
+)
 from sluice.counting import UNCOUNTED_CAP, counted, drift, max_oversell, max_undersell
 from sluice.model import HOLDS_UNITS, Order, OrderState, StockPolicy
 from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
     TOPIC_ORDER_CONFIRMED,
     TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_REJECTED,
     TOPIC_ORDER_VALIDATED,
     TOPIC_STOCK_CHANGED,
     Event,
@@ -187,8 +195,7 @@ class OrderEvents:
         if order.state in HOLDS_UNITS:
             for sku, quantity in order.lines:
                 self.units_by_sku[sku] = self.units_by_sku.get(sku, 0) + quantity
-        if order.state not in (OrderState.PENDING, OrderState.REJECTED):
-            self._expected.add(order)
+        self._expected.add(order)
 
     def waiting(self, event: Event) -> None:
         """An event of the outbox."""
@@ -227,7 +234,8 @@ class OrderEvents:
         for subject, expected in self._expected.all():
             there = self._expected.found.of(expected.place) | self._expected.waiting.of(expected.place)
             if not there & 1:
-                yield Finding("I4", subject, "its order-created is neither on the log nor waiting")
+                topic = TOPIC_ORDER_REJECTED if expected.state is OrderState.REJECTED else TOPIC_ORDER_CREATED
+                yield Finding("I4", subject, f"its {topic} is neither on the log nor waiting")
             for version in range(2, expected.version + 1):
                 if not there & expected.bit_of_version(version):
                     yield Finding("I4", subject, f"no event tells how it came to version {version}")
@@ -245,6 +253,8 @@ class OrderEvents:
         match event.topic:
             case topic if topic == TOPIC_ORDER_CREATED:
                 return self._match_created(event, OrderCreated.FromString(event.value))
+            case topic if topic == TOPIC_ORDER_REJECTED:
+                return self._match_rejected(event, OrderRejected.FromString(event.value))
             case topic if topic == TOPIC_STOCK_CHANGED:
                 return self._match_stock(event, StockChanged.FromString(event.value))
             case topic:
@@ -255,9 +265,21 @@ class OrderEvents:
         if expected is None:
             return None
         lines = tuple((line.sku, line.quantity) for line in created.lines)
-        if created_content(created.customer_id, lines, event.time_ms) == expected.created:
+        return self._first(event, expected, created_content(created.customer_id, lines, event.time_ms))
+
+    def _match_rejected(self, event: Event, rejected: OrderRejected) -> tuple[Expected, int] | None:
+        expected = self._expected_of(rejected.order_id, event)
+        if expected is None:
+            return None
+        lines = tuple((line.sku, line.quantity) for line in rejected.lines)
+        content = rejected_content(rejected.customer_id, lines, event.time_ms, rejected.reason)
+        return self._first(event, expected, content)
+
+    def _first(self, event: Event, expected: Expected, content: int) -> tuple[Expected, int] | None:
+        """The event with which an order began."""
+        if content == expected.created:
             return expected, 1
-        self._find("I6", created.order_id, f"event {event.event_id} does not say what the order says")
+        self._find("I6", event.key, f"event {event.event_id} does not say what the order says")
         return None
 
     def _match_stock(self, event: Event, changed: StockChanged) -> tuple[Expected, int] | None:

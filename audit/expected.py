@@ -32,8 +32,8 @@ class Expected(NamedTuple):
     state: OrderState
     version: int
 
-    # Bit 0: order-created. Then a bit for each line's stock-changed, one for each further version's change of state,
-    # and one for each line's stock-changed of units that came back.
+    # Bit 0: order-created, or order-rejected, and then there is no other. Then a bit for each line's stock-changed, one
+    # for each further version's change of state, and one for each line's stock-changed of units that came back.
 
     def bit_of_line(self, line: int) -> int:
         return 2 << line
@@ -47,6 +47,10 @@ class Expected(NamedTuple):
 
 def created_content(customer_id: str, lines: tuple[tuple[str, int], ...], time_ms: int) -> int:
     return hash((customer_id, lines, time_ms))
+
+
+def rejected_content(customer_id: str, lines: tuple[tuple[str, int], ...], time_ms: int, reason: str) -> int:
+    return hash((customer_id, lines, time_ms, reason))
 
 
 def changed_content(sku: str, delta: int, order_version: int, time_ms: int) -> int:
@@ -99,17 +103,21 @@ class ExpectedOrders:
         number = UUID(order.order_id).int
         self._high.append(number >> _HALF_BITS)
         self._low.append(number & _LOW_HALF)
-        self._created.append(created_content(order.customer_id, order.lines, created_ms))
         self._states.append(order.state)
         self._versions.append(order.version)
-        self._line_counts.append(len(order.lines))
         self._first_line.append(len(self._lines))
+        self.found.append()
+        self.waiting.append()
+        if order.state is OrderState.REJECTED:
+            self._created.append(rejected_content(order.customer_id, order.lines, created_ms, order.reason))
+            self._line_counts.append(0)
+            return
+        self._created.append(created_content(order.customer_id, order.lines, created_ms))
+        self._line_counts.append(len(order.lines))
         self._lines.extend(changed_content(sku, -quantity, 1, created_ms) for sku, quantity in order.lines)
         if order.state not in HOLDS_UNITS:
             version = order.version
             self._lines.extend(changed_content(sku, quantity, version, updated_ms) for sku, quantity in order.lines)
-        self.found.append()
-        self.waiting.append()
 
     def of(self, order_id: str) -> Expected | None:
         number = UUID(order_id).int

@@ -20,12 +20,13 @@ from audit.checks import (
 )
 from audit.rest import Holding, IdleUnits, idle_holdings
 from journal.events import MalformedOutboxRow, decode_events
-from journal.protocol import Backlog, IncarnationRow, Journal
+from journal.protocol import Backlog, IncarnationRow, Journal, Journals
 from sluice.model import StockPolicy
 from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
     TOPIC_ORDER_CONFIRMED,
     TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_REJECTED,
     TOPIC_ORDER_VALIDATED,
     TOPIC_STOCK_CHANGED,
     EventLog,
@@ -37,6 +38,7 @@ TOPICS = (
     TOPIC_ORDER_VALIDATED,
     TOPIC_ORDER_CONFIRMED,
     TOPIC_ORDER_CANCELLED,
+    TOPIC_ORDER_REJECTED,
     TOPIC_STOCK_CHANGED,
 )
 
@@ -72,7 +74,7 @@ class AuditReport(NamedTuple):
         return [units for units in self.held if units.stranded]
 
 
-async def run_audit(journal: Journal, store: StockStore, log: EventLog) -> AuditReport:
+async def run_audit(journal: Journals, store: StockStore, log: EventLog) -> AuditReport:
     """Checks I1 to I4, I6 and I7. The system may go on selling meanwhile; what it is just selling is then checked less
     sharply. Events of other journals on the same log are left out.
 
@@ -108,7 +110,7 @@ async def run_audit(journal: Journal, store: StockStore, log: EventLog) -> Audit
 
 
 async def run_confirmed_audit(
-    journal: Journal, store: StockStore, log: EventLog, *, pause_s: float = RECHECK_PAUSE_S
+    journal: Journals, store: StockStore, log: EventLog, *, pause_s: float = RECHECK_PAUSE_S
 ) -> AuditReport:
     """As `run_audit`, and looks again at what it finds: the rows are read at different moments, and what happened
     between two of them may look wrong once. What is wrong stays wrong.
@@ -134,7 +136,7 @@ class Look(NamedTuple):
 
 
 async def watch(
-    journal: Journal,
+    journal: Journals,
     store: StockStore,
     log: EventLog,
     *,
@@ -162,22 +164,18 @@ async def watch(
         await asyncio.sleep(interval_s)
 
 
-async def _follow_orders(events: OrderEvents, journal: Journal, log: EventLog) -> list[Finding]:
+async def _follow_orders(events: OrderEvents, journal: Journals, log: EventLog) -> list[Finding]:
     """Through the outbox and onto the log."""
     findings: list[Finding] = []
+    own = {shard.journal_id for shard in journal.shards}
     # Where the outbox is the log nothing ever waits, and its rows need not be read twice.
-    if (await journal.backlog()).rows:
-        async for rows in journal.scan_outbox():
-            for row in rows:
-                try:
-                    for event in decode_events(row, journal.journal_id):
-                        events.waiting(event)
-                except MalformedOutboxRow as error:
-                    findings.append(Finding("I4", f"outbox row {row.number}", error.reason))
+    for shard in journal.shards:
+        if (await shard.backlog()).rows:
+            findings += await _read_outbox(events, shard)
     unknown: dict[str, str] = events.take_without_order()
     for topic in TOPICS:
         async for entry in log.read(topic, follow=False):
-            if entry.event.position.journal == journal.journal_id:
+            if entry.event.position.journal in own:
                 events.logged(entry.event, entry.partition)
             if len(unknown) >= LOOK_UP_ORDERS:
                 findings += await _look_up(unknown, journal)
@@ -188,7 +186,19 @@ async def _follow_orders(events: OrderEvents, journal: Journal, log: EventLog) -
     return findings
 
 
-async def _look_up(unknown: Mapping[str, str], journal: Journal) -> list[Finding]:
+async def _read_outbox(events: OrderEvents, journal: Journal) -> list[Finding]:
+    findings = []
+    async for rows in journal.scan_outbox():
+        for row in rows:
+            try:
+                for event in decode_events(row, journal.journal_id):
+                    events.waiting(event)
+            except MalformedOutboxRow as error:
+                findings.append(Finding("I4", f"outbox row {row.number}", error.reason))
+    return findings
+
+
+async def _look_up(unknown: Mapping[str, str], journal: Journals) -> list[Finding]:
     if not unknown:
         return []
     return check_orders_exist(unknown, set(await journal.find_orders(list(unknown))))

@@ -32,16 +32,18 @@ def fleet(stockds: int, directory: Path, ends: Endpoints, beside: System) -> Ite
         settings = stores | {"SLUICE_STOCKD": ",".join(members), "SLUICE_LISTEN": target}
         name = f"fleet{stockds}-gateway"
         pids["gateway-0"] = started.enter_context(_service("gateway", name, directory, target, settings))
-        yield System(f"fleet of {stockds}", target, pids, list(pids), nothing_to_audit, beside.drain, pages)
+        yield System(
+            f"fleet of {stockds}", target, pids, list(pids), nothing_to_audit, beside.drain, pages, ",".join(members)
+        )
 
 
 @contextmanager
-def consumer(name: str, directory: Path, ends: Endpoints, gateway: str) -> Iterator[tuple[int, str]]:
-    """One of Sluice's own consumers in a process of its own; yields its pid and its metrics page. `gateway`: any."""
+def consumer(name: str, directory: Path, ends: Endpoints, stockds: str) -> Iterator[tuple[int, str]]:
+    """One of Sluice's own consumers in a process of its own; yields its pid and its metrics page."""
     port = free_port()
     settings = _stores(ends) | {
         "SLUICE_KAFKA": ends.kafka,
-        "SLUICE_STOCKD": f"stockd-0={gateway}",
+        "SLUICE_STOCKD": stockds,
         "SLUICE_METRICS_LISTEN": address(port),
     }
     page = f"http://{address(port)}/metrics"

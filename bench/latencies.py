@@ -9,7 +9,7 @@ LOWEST_US = 1
 HIGHEST_US = 120_000_000
 DIGITS = 3
 
-SHARES = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
+PERCENTS = {"p50": 50.0, "p95": 95.0, "p99": 99.0, "p999": 99.9}
 
 
 class Latencies:
@@ -37,13 +37,16 @@ class Latencies:
     def in_ms(self) -> dict[str, float | None]:
         """Mean, percentiles, highest; None for each if there is no value."""
         if not self.count:
-            return dict.fromkeys(("mean", *SHARES, "max"))
-        percentiles = {name: self._histogram.get_value_at_percentile(share) / 1000 for name, share in SHARES.items()}
+            return dict.fromkeys(("mean", *PERCENTS, "max"))
+        percentiles = {name: self.at_percent_ms(percent) for name, percent in PERCENTS.items()}
         return {
             "mean": self._histogram.get_mean_value() / 1000,
             **percentiles,
             "max": self._histogram.get_max_value() / 1000,
         }
+
+    def at_percent_ms(self, percent: float) -> float:
+        return float(self._histogram.get_value_at_percentile(percent)) / 1000
 
     def encoded(self) -> str:
         """HdrHistogram's own compressed form, which its tools in other languages read too."""

@@ -31,6 +31,6 @@ async def place_orders(
 if __name__ == "__main__":
     methods = {
         "PlaceOrder": server.unary(place_order, orders_pb2.PlaceOrderRequest),
-        "PlaceOrders": server.stream(place_orders, orders_pb2.PlaceOrdersRequest),
+        "PlaceOrders": server.stream(place_orders, orders_pb2.PlaceOrdersRequest.FromString),
     }
     process.run(load(CommonSettings, {}), "noop", lambda stop: answer(sys.argv[1], methods, {}, stop))

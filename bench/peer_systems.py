@@ -40,7 +40,7 @@ def peer(
         command = module(name, directory, port, "bench.peers.serving", name, address(port), server.address)
         pid = started.enter_context(running(Process(command, partial(accepts_connections, port))))
         pids = {"peer": pid, **server.pids}
-        yield System(name, address(port), pids, ["peer"], nothing_to_audit, nothing_to_drain, (), server.facts)
+        yield System(name, address(port), pids, ["peer"], nothing_to_audit, nothing_to_drain, facts=server.facts)
 
 
 @contextmanager

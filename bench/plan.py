@@ -19,6 +19,10 @@ class Plan:
     """`warm_s` and `seconds` for single calls; `warm_messages` and `messages` of ORDERS_A_MESSAGE for streams."""
 
     repetitions: int
+    quiet_s: float
+    """Before each run the stock servers must have written nothing for this long: longer than two looks of their
+    housekeeping, and nothing where figures do not count.
+    """
     concurrencies: tuple[int, ...]
     warm_s: float
     seconds: float
@@ -54,6 +58,7 @@ class Plan:
 
 FULL = Plan(
     repetitions=3,
+    quiet_s=1.2,
     concurrencies=(128,),
     warm_s=1.5,
     seconds=4.0,
@@ -80,6 +85,7 @@ FULL = Plan(
 
 SMOKE = Plan(
     repetitions=1,
+    quiet_s=0.0,
     concurrencies=(16,),
     warm_s=0.2,
     seconds=0.3,
@@ -90,7 +96,7 @@ SMOKE = Plan(
     skus_at_most=100,
     many_skus=200,
     many_messages=8,
-    stockds=(1, 2),
+    stockds=(2,),
     bursts=1,
     burst_orders=60,
     burst_units=20,
@@ -98,7 +104,7 @@ SMOKE = Plan(
     tigerbeetle_batches=(500,),
     tigerbeetle_transfers=2_000,
     client_orders=4_000,
-    rate_shares=(0.5,),
+    rate_shares=(),
     rate_warm_s=0.2,
     rate_seconds=0.3,
     soak_minutes=0.02,

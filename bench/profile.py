@@ -35,6 +35,7 @@ INNERMOST = 3
 # (libc, the interpreter, the standard library) do the work of whoever called them. Order matters: first match wins.
 PARTS: tuple[tuple[str, str], ...] = (
     ("gateway/validation.py", "validation"),
+    ("gateway/batch_reading.py", "validation"),
     ("gateway/keeper_rpc.py", "keeper rpc"),
     ("gateway/keepers.py", "keeper rpc"),
     ("gateway/placing.py", "placing and coalescing"),

@@ -31,7 +31,7 @@ from bench.peers.known import PEERS
 from bench.plan import Plan
 from bench.settings import PROGRAMS, Program, find
 from bench.stage import Say, Stage
-from bench.stocking import create_skus, make_bench_database
+from bench.stocking import create_skus, make_bench_database, write_skus
 from bench.systems import System
 from deploy.local import packages
 from gateway.outcomes import Reason
@@ -117,8 +117,11 @@ def _staged(plan: Plan, directory: Path, document: dict[str, Any], say: Say) -> 
             "sqlite": str(directory / "bench-journal.db"),
         }
         say(f"creating {plan.skus_at_most + 3:,} SKUs on each system")
+        many = MANY_SKUS[: plan.skus_at_most]
+        create_skus(embedded.endpoint, many)
+        write_skus(ends.cassandra, many)
         for system in (embedded, cluster):
-            create_skus(system.endpoint, HOT_SKUS + MANY_SKUS[: plan.skus_at_most])
+            create_skus(system.endpoint, HOT_SKUS)
             create_skus(system.endpoint, EXACT_SKUS, "EXACT")
             create_skus(system.endpoint, COUNTER_SKUS, "COUNTER")
         yield Stage(plan, directory, say, document, noop, embedded, cluster, ends, targets, _programs(say))

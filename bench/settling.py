@@ -10,9 +10,6 @@ from prometheus_client.parser import text_string_to_metric_families
 
 METRICS_TIMEOUT_S = 5.0
 
-QUIET_S = 1.2
-"""Longer than two looks of a stock server's housekeeping."""
-
 QUIET_LIMIT_S = 180.0
 
 DRAIN_LIMIT_S = 600.0
@@ -36,9 +33,9 @@ def conditional_writes(pages: Sequence[str]) -> int:
     return int(metric_total(pages, "sluice_stockd_takes_total"))
 
 
-def wait_until_quiet(pages: Sequence[str]) -> None:
-    """Returns when the stock servers write nothing any more: what was taken ahead for the run before is back. Raises
-    TimeoutError.
+def wait_until_quiet(pages: Sequence[str], quiet_s: float) -> None:
+    """Returns when the stock servers have written nothing for so long: what was taken ahead for the run before is back.
+    Raises TimeoutError.
     """
     deadline = time.monotonic() + QUIET_LIMIT_S
     before = -1
@@ -46,7 +43,7 @@ def wait_until_quiet(pages: Sequence[str]) -> None:
         if time.monotonic() > deadline:
             raise TimeoutError(f"the stock servers have not become quiet in {QUIET_LIMIT_S:g} s")
         before = now
-        time.sleep(QUIET_S if pages else 0)
+        time.sleep(quiet_s if pages else 0)
 
 
 def wait_until_published(journal_url: str) -> None:

@@ -46,7 +46,7 @@ class Stage:
         """One run, from quiet to quiet, noted in the document. With several loads the first one's result counts, and
         all are in `loads`.
         """
-        wait_until_quiet(system.metrics)
+        wait_until_quiet(system.metrics, self.plan.quiet_s)
         results, cost = self.drive(system, loads, standing_still)
         more = {"loads": results} if len(results) > 1 else {}
         return self.note(kind, system.name, label, {**results[0], **more, **cost, **notes})

@@ -26,7 +26,8 @@ class ForeignServer(Exception):
 @dataclass(frozen=True)
 class System:
     """`pids` by name; those in `python` are processes of ours. `audit` reads everything that was sold here. `metrics`
-    holds where each stock server shows them. `facts`: settings of a server that is this system's own.
+    holds where each stock server shows them, `stockds` where it is, as settings name them. `facts`: settings of a
+    server that is this system's own.
     """
 
     name: str
@@ -36,6 +37,7 @@ class System:
     audit: Callable[[], AuditReport]
     drain: Callable[[], None]
     metrics: Sequence[str] = ()
+    stockds: str = ""
     facts: Mapping[str, Any] = field(default_factory=dict)
 
 
@@ -68,12 +70,13 @@ def embedded(directory: Path) -> Iterator[System]:
 
 @contextmanager
 def whole_cluster(directory: Path, say: Callable[[str], None]) -> Iterator[tuple[System, Endpoints]]:
-    """1 gateway, 2 stockd, 1 relay, and one server each of Cassandra, Kafka and PostgreSQL. No consumers: what becomes
-    of orders after they are on Kafka is not on their way.
+    """1 gateway, 2 stockd, 1 relay, and one server each of Cassandra, Kafka and PostgreSQL. Of the consumers only the
+    one that decides queued orders, idle while there are none: what becomes of others once they are on Kafka is not on
+    their way.
 
     Raises ForeignServer, and whatever `cluster.up` raises.
     """
-    spec = ClusterSpec(directory / "cluster", stockds=2, gateways=1, relays=1, consumers="", log_level="warning")
+    spec = ClusterSpec(directory / "cluster", stockds=2, gateways=1, relays=1, consumers="queue", log_level="warning")
     try:
         up = cluster.up(spec, say=say)
         ends = up.endpoints
@@ -88,6 +91,7 @@ def whole_cluster(directory: Path, say: Callable[[str], None]) -> Iterator[tuple
             lambda: asyncio.run(_audit_cluster(ends)),
             partial(wait_until_published, ends.postgres),
             [process.metrics for process in processes if process.role == "stockd" and process.metrics],
+            ",".join(f"{process.name}={process.endpoint}" for process in processes if process.role == "stockd"),
         )
         yield system, ends
     finally:

@@ -56,6 +56,7 @@ def worker(module: str, settings: dict[str, Any]) -> Iterator[Worker]:
     """`python -m module`; whatever is left of it at the end is killed."""
     process = subprocess.Popen([sys.executable, "-m", module], stdin=subprocess.PIPE, stdout=subprocess.PIPE)
     assert process.stdin
+    assert process.stdout
     try:
         process.stdin.write(json.dumps(settings).encode() + b"\n")
         process.stdin.flush()
@@ -65,6 +66,7 @@ def worker(module: str, settings: dict[str, Any]) -> Iterator[Worker]:
     finally:
         process.kill()
         process.wait()
+        process.stdout.close()
 
 
 def read_settings() -> dict[str, Any]:

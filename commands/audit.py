@@ -14,6 +14,7 @@ from rich.console import Console
 from rich.table import Table
 
 from audit.checks import Finding, HeldUnits
+from audit.fcfs import FcfsReport, audit_fcfs
 from audit.rest import check_at_rest
 from audit.rows import rows_of
 from audit.running import AuditReport, Look, run_confirmed_audit
@@ -23,14 +24,16 @@ from commands.options import load
 from journal.embedded_log import EmbeddedLog
 from journal.events import MalformedOutboxRow
 from journal.migration import DatabaseTooNew, DatabaseTooOld
-from journal.protocol import Journal
+from journal.postgres_place import WrongPlace
+from journal.protocol import Journals
 from journal.sqlite import SqliteJournal
+from journal.sqlite_requests import SqliteRequests
 from sluice.cloud_events import UnreadableRecord
 from sluice.errors import LedgerMissing, Unreachable
 from sluice.kafka_topics import UnusableTopic
 from sluice.seams.event_log import EventLog
 from sluice.seams.stock_store import StockStore
-from sluice.settings import StockStoreSettings
+from sluice.settings import StockStoreSettings, parse_journal_urls
 from sluice.sqlite_file import SqliteFile
 from stockd.stores.chosen import open_standing_store
 from stockd.stores.sqlite import SqliteStore
@@ -49,6 +52,7 @@ CANNOT_LOOK = (
     MalformedOutboxRow,
     DatabaseTooNew,
     DatabaseTooOld,
+    WrongPlace,
     OSError,
 )
 
@@ -56,7 +60,7 @@ CANNOT_LOOK = (
 class Parts(NamedTuple):
     """What an audit looks at."""
 
-    journal: Journal
+    journal: Journals
     store: StockStore
     log: EventLog
 
@@ -65,7 +69,11 @@ def audit(
     *,
     data_dir: Annotated[Path, typer.Option(help="the embedded gateway's data; it may be running")] = Path(".sluice"),
     journal_url: Annotated[
-        str | None, typer.Option(envvar="SLUICE_JOURNAL_URL", help="a cluster's PostgreSQL, instead of --data-dir")
+        str | None,
+        typer.Option(
+            envvar="SLUICE_JOURNAL_URL",
+            help="a cluster's PostgreSQL, or several comma separated, instead of --data-dir",
+        ),
     ] = None,
     cassandra: Annotated[str | None, typer.Option(help="the cluster's Cassandra; SLUICE_CASSANDRA")] = None,
     keyspace: Annotated[str | None, typer.Option(help="the cluster's keyspace; SLUICE_KEYSPACE")] = None,
@@ -75,6 +83,10 @@ def audit(
     at_rest: Annotated[
         bool,
         typer.Option("--at-rest", help="nothing should be going on: units in escrow and waiting events are findings"),
+    ] = False,
+    fcfs: Annotated[
+        bool,
+        typer.Option("--fcfs", help="instead: were queued orders served in the order in which they came?"),
     ] = False,
     watch: Annotated[
         float | None, typer.Option(min=0.1, metavar="SECONDS", help="look again and again, and say what has changed")
@@ -91,6 +103,9 @@ def audit(
         given = {option: value for option, value in options.items() if value is not None}
         parts = cluster_parts(journal_url, load(StockStoreSettings, given), kafka)
     try:
+        if fcfs:
+            _finish_fcfs(asyncio.run(_run_fcfs(parts)), as_json=as_json)
+            return
         if watch is not None:
             asyncio.run(_watch(parts, watch, at_rest=at_rest, as_json=as_json))
         report = asyncio.run(_run(parts, at_rest=at_rest))
@@ -111,6 +126,30 @@ async def _run(parts: AbstractAsyncContextManager[Parts], *, at_rest: bool) -> A
     async with parts as opened:
         report = await run_confirmed_audit(opened.journal, opened.store, opened.log)
         return _resting(report) if at_rest else report
+
+
+async def _run_fcfs(parts: AbstractAsyncContextManager[Parts]) -> FcfsReport:
+    async with parts as opened:
+        # Where there are several journals there is no queue.
+        return await audit_fcfs(opened.log, opened.journal.shards[0], opened.store)
+
+
+def _finish_fcfs(report: FcfsReport, *, as_json: bool) -> None:
+    findings, *counts = report
+    if as_json:
+        shown = dict(zip(FcfsReport._fields[1:], counts, strict=True))
+        typer.echo(json.dumps({"fcfs": _found(findings) or "ok"} | shown))
+    else:
+        console = Console()
+        if findings:
+            console.print(_table(findings))
+        verdict = f"{len(findings)} findings" if findings else "ok"
+        console.print(
+            f"fcfs: {verdict} ({report.requests} orders in {report.queues} queues:"
+            f" {report.accepted} accepted, {report.rejected} rejected, {report.undecided} undecided)"
+        )
+    if findings:
+        raise typer.Exit(EXIT_FINDINGS)
 
 
 async def _watch(parts: AbstractAsyncContextManager[Parts], interval_s: float, *, at_rest: bool, as_json: bool) -> None:
@@ -136,27 +175,25 @@ async def embedded_parts(data_dir: Path) -> AsyncIterator[Parts]:
     file = await SqliteFile.open_read_only(data_dir / DATABASE_FILE)
     try:
         journal = await SqliteJournal.open(file)
-        yield Parts(journal, await SqliteStore.open(file), EmbeddedLog(journal))
+        log = EmbeddedLog(journal, SqliteRequests(file, journal.journal_id))
+        yield Parts(journal, await SqliteStore.open(file), log)
     finally:
         await file.close()
 
 
 @asynccontextmanager
 async def cluster_parts(journal_url: str, stock: StockStoreSettings, kafka: str) -> AsyncIterator[Parts]:
-    """Makes no ledger. Raises JournalUnreachable, StoreUnreachable, LedgerMissing."""
+    """`journal_url` as the setting. Makes no ledger. Raises JournalUnreachable, StoreUnreachable, LedgerMissing."""
     # An embedded gateway is audited without the drivers of servers that it does not have: they take a while to load.
-    from journal.postgres import PostgresJournal  # noqa: PLC0415
+    from journal.postgres_shards import opened_journals  # noqa: PLC0415
     from relay.kafka_log import KafkaLog  # noqa: PLC0415
 
-    journal = await PostgresJournal.open(journal_url, connections=1, timeout_s=ANSWER_LIMIT_S)
-    try:
+    async with opened_journals(parse_journal_urls(journal_url), timeout_s=ANSWER_LIMIT_S) as journals:
         store = await open_standing_store(stock)
         try:
-            yield Parts(journal, store, KafkaLog(kafka))
+            yield Parts(journals, store, KafkaLog(kafka))
         finally:
             await store.close()
-    finally:
-        await journal.close()
 
 
 def as_object(report: AuditReport) -> dict[str, Any]:
@@ -198,13 +235,17 @@ def _print_look(look: Look) -> None:
         typer.echo(f"  gone {finding.invariant} {finding.subject}: {finding.message}")
 
 
+def _table(findings: Sequence[Finding]) -> Table:
+    table = Table("invariant", "subject", "what is wrong", "rows to look at")
+    for finding in findings:
+        table.add_row(*finding, "\n".join(rows_of(finding)))
+    return table
+
+
 def _print(report: AuditReport) -> None:
     console = Console()
     if report.findings:
-        table = Table("invariant", "subject", "what is wrong", "rows to look at")
-        for finding in report.findings:
-            table.add_row(*finding, "\n".join(rows_of(finding)))
-        console.print(table)
+        console.print(_table(report.findings))
     verdict = f"{len(report.findings)} findings" if report.findings else "ok"
     console.print(f"audit: {verdict} ({report.orders} orders, {report.skus} SKUs, {report.events} events)")
     if report.held:

@@ -35,12 +35,21 @@ def up(
         str | None, typer.Option(help="Where the ledger is: cassandra or redis. [default: cassandra]")
     ] = None,
     nodes: Annotated[int | None, typer.Option(help="Cassandra nodes, 1 or 3; also the replication factor.")] = None,
+    brokers: Annotated[
+        int | None,
+        typer.Option(help="Kafka brokers, 1 or 3: with 3, copies of each event on all, two of them acknowledged."),
+    ] = None,
     stockd: Annotated[int | None, typer.Option(min=0, help="Stock servers. [default: 2]")] = None,
     gateways: Annotated[int | None, typer.Option(min=0, help="Gateways. [default: 1]")] = None,
     relays: Annotated[int | None, typer.Option(min=0, help="Relays; one is active. [default: 1]")] = None,
+    journals: Annotated[
+        int | None, typer.Option(min=1, help="Databases over which orders are divided. [default: 1]")
+    ] = None,
     consumers: Annotated[
         str | None,
-        typer.Option(help="Of lifecycle, compensation and projection, comma separated. [default: compensation]"),
+        typer.Option(
+            help="Of lifecycle, compensation, projection and queue, comma separated. [default: compensation,queue]"
+        ),
     ] = None,
     log_level: Annotated[str | None, typer.Option(help="Log level of Sluice's processes. [default: info]")] = None,
     data_dir: DataDirectory = DEFAULT_DIRECTORY,
@@ -53,9 +62,11 @@ def up(
             directory=data_dir,
             store=before.store if store is None else store,  # type: ignore[arg-type]  # checked there
             nodes=before.nodes if nodes is None else nodes,
+            brokers=before.brokers if brokers is None else brokers,
             stockds=before.stockds if stockd is None else stockd,
             gateways=before.gateways if gateways is None else gateways,
             relays=before.relays if relays is None else relays,
+            journals=before.journals if journals is None else journals,
             consumers=before.consumers if consumers is None else ",".join(chosen_consumers(consumers)),
             log_level=log_level or before.log_level,
         )

@@ -4,29 +4,38 @@ import asyncio
 import importlib
 import inspect
 import sys
-from collections.abc import AsyncIterator, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import structlog
-from prometheus_client import CollectorRegistry
 
 from commands import process
 from commands.front import measure_loop_lag
-from commands.own_consumer_names import OWN_CONSUMERS, PROJECTION
-from commands.own_consumers import OwnParts, own_parts, projection_consumer
+from commands.journals import open_journals
+from commands.own_consumer_names import OWN_CONSUMERS, PROJECTION, QUEUE
+from commands.own_consumers import own_parts, projection_consumer
+from commands.queue_consumer import queue_parts
 from commands.stock_servers import rpc_keepers
 from consumers.runtime.consuming import consume_kafka
 from consumers.runtime.handling import Consumer, now_ms
 from consumers.runtime.meters import Meters
 from gateway.keepers import Keepers
-from journal.postgres import PostgresJournal
-from journal.postgres_tallies import PostgresTallies
+from journal.postgres_shards import opened_tallies
+from journal.protocol import Journal, Journals
+from journal.tallies import Tallies
 from sluice.seams.stock_projection import StockProjection
+from sluice.seams.stock_store import StockStore
 from sluice.settings import ConsumeSettings
 from sluice.telemetry import metrics
 from stockd.stores.chosen import open_projection, open_store
+
+JOURNAL_CONNECTIONS = 2
+"""The queue commits one batch while another is on its way; they are opened when they are needed."""
+
+RESERVE_LIMIT_S = 5.0
+"""Nobody waits at the other end of a queued order, and one that is tried in vain is tried again."""
 
 _log = structlog.get_logger(__name__)
 
@@ -46,9 +55,23 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
         if PROJECTION in names:
             consumers.append(projection_consumer(await opened.enter_async_context(_projection(settings, stop))))
         if built_in := [name for name in names if name in OWN_CONSUMERS and name != PROJECTION]:
-            parts, watch_owners = await opened.enter_async_context(_parts(settings, registry, stop))
-            background += [parts.keep_repairing(), watch_owners()]
-            consumers += [parts.consumers[name] for name in built_in]
+            selling = await opened.enter_async_context(_selling(settings, stop))
+            background.append(selling.links.watch())
+            if QUEUE in built_in:
+                queue = queue_parts(
+                    selling.links,
+                    _only_one(selling.journals),
+                    selling.store,
+                    registry,
+                    reserve_limit_s=RESERVE_LIMIT_S,
+                    journal_connections=JOURNAL_CONNECTIONS,
+                )
+                background.append(queue.watch_journal())
+                consumers.append(queue.consumer)
+            if others := [name for name in built_in if name != QUEUE]:
+                parts = own_parts(settings, registry, selling.journals, selling.tallies, selling.store, selling.links)
+                background.append(parts.keep_repairing())
+                consumers += [parts.consumers[name] for name in others]
         _log.info("serving", metrics_port=port, consumers=[consumer.name for consumer in consumers])
         consuming = [
             asyncio.create_task(
@@ -74,24 +97,37 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
             await asyncio.gather(*helping, return_exceptions=True)
 
 
+class _Selling(NamedTuple):
+    """What consumers need that sell units or give them back."""
+
+    journals: Journals
+    tallies: Tallies
+    store: StockStore
+    links: Keepers
+
+
 @asynccontextmanager
-async def _parts(
-    settings: ConsumeSettings, registry: CollectorRegistry, stop: asyncio.Event
-) -> AsyncIterator[tuple[OwnParts, Callable[[], Coroutine[Any, Any, None]]]]:
-    url = settings.journal_url.get_secret_value()
-    journal = await process.open_patiently(
-        "journal", stop, lambda: PostgresJournal.open(url, connections=1, timeout_s=settings.journal_timeout_s)
-    )
+async def _selling(settings: ConsumeSettings, stop: asyncio.Event) -> AsyncIterator[_Selling]:
+    journals = await open_journals(settings, stop, connections=JOURNAL_CONNECTIONS)
     store = await process.open_patiently("stock store", stop, lambda: open_store(settings))
-    tallies = PostgresTallies(url, timeout_s=settings.journal_timeout_s)
     try:
-        async with rpc_keepers(settings.stockd) as keepers:
+        async with (
+            opened_tallies(journals, settings.journal_urls, timeout_s=settings.journal_timeout_s) as tallies,
+            rpc_keepers(settings.stockd) as keepers,
+        ):
             with closing(Keepers(keepers)) as links:
-                yield own_parts(settings, registry, journal, tallies, store, links), links.watch
+                yield _Selling(journals, tallies, store, links)
     finally:
-        await tallies.close()
         await store.close()
-        await journal.close()
+        await journals.close()
+
+
+def _only_one(journals: Journals) -> Journal:
+    """Raises SystemExit: an order of a queue that is decided in several journals would overtake others."""
+    (journal, *others) = journals.shards
+    if others:
+        raise SystemExit("orders are divided over several journals, and the queue needs one")
+    return journal
 
 
 @asynccontextmanager

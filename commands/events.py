@@ -17,10 +17,13 @@ from journal.embedded_log import EmbeddedLog
 from journal.events import MalformedOutboxRow
 from journal.migration import DatabaseTooNew, DatabaseTooOld
 from journal.sqlite import SqliteJournal
+from journal.sqlite_requests import SqliteRequests
 from sluice._gen.events.v1.events_pb2 import (
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
+    OrderRejected,
+    OrderRequested,
     OrderValidated,
     StockChanged,
 )
@@ -31,6 +34,8 @@ from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
     TOPIC_ORDER_CONFIRMED,
     TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_REJECTED,
+    TOPIC_ORDER_REQUESTED,
     TOPIC_ORDER_VALIDATED,
     TOPIC_STOCK_CHANGED,
     EventLog,
@@ -38,11 +43,17 @@ from sluice.seams.event_log import (
 )
 from sluice.sqlite_file import SqliteFile
 
-MESSAGES: dict[str, type[OrderCreated | OrderValidated | OrderConfirmed | OrderCancelled | StockChanged]] = {
+EventMessage = (
+    OrderCreated | OrderValidated | OrderConfirmed | OrderCancelled | OrderRejected | OrderRequested | StockChanged
+)
+
+MESSAGES: dict[str, type[EventMessage]] = {
     TOPIC_ORDER_CREATED: OrderCreated,
     TOPIC_ORDER_VALIDATED: OrderValidated,
     TOPIC_ORDER_CONFIRMED: OrderConfirmed,
     TOPIC_ORDER_CANCELLED: OrderCancelled,
+    TOPIC_ORDER_REJECTED: OrderRejected,
+    TOPIC_ORDER_REQUESTED: OrderRequested,
     TOPIC_STOCK_CHANGED: StockChanged,
 }
 
@@ -104,7 +115,8 @@ async def _opened(data_dir: Path, kafka: str | None) -> AsyncIterator[EventLog]:
         return
     file = await SqliteFile.open_read_only(data_dir / DATABASE_FILE)
     try:
-        yield EmbeddedLog(await SqliteJournal.open(file))
+        journal = await SqliteJournal.open(file)
+        yield EmbeddedLog(journal, SqliteRequests(file, journal.journal_id))
     finally:
         await file.close()
 
@@ -180,6 +192,10 @@ def _what(entry: LoggedEvent) -> str:
             return f"{message.customer_id}: {_lines(message)}{held}"
         case OrderCancelled():
             return f"{message.customer_id}: {_lines(message)} back, {message.reason or 'no reason given'}"
+        case OrderRejected():
+            return f"{message.customer_id}: {_lines(message)} not to be had, {message.reason} {message.sku}"
+        case OrderRequested():
+            return f"{message.customer_id}: {_lines(message)}, order {message.order_id}"
         case OrderValidated() | OrderConfirmed():
             return message.customer_id
         case StockChanged():
@@ -189,7 +205,7 @@ def _what(entry: LoggedEvent) -> str:
 _HOLD = "hold_end_time"
 
 
-def _lines(message: OrderCreated | OrderCancelled) -> str:
+def _lines(message: OrderCreated | OrderCancelled | OrderRejected | OrderRequested) -> str:
     return ", ".join(f"{line.quantity} x {line.sku}" for line in message.lines)
 
 

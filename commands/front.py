@@ -3,11 +3,12 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Coroutine, Mapping, Sequence
+from collections.abc import Callable, Collection, Coroutine, Mapping, Sequence
 from datetime import UTC, datetime
 from functools import partial
 from typing import Any
 
+import grpc
 import structlog
 from grpc_channelz.v1 import channelz
 from prometheus_client import CollectorRegistry, Gauge
@@ -20,11 +21,13 @@ from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
 from gateway.order_service import OrderService
 from gateway.placing import Placing
+from gateway.queueing import NO_QUEUE, Queueing
+from gateway.shards import OrderShard, OrderShards, share_of
 from gateway.stock_reading import StockReading
 from gateway.stock_service import StockService
 from gateway.stock_watching import StockWatching
 from gateway.watching import Watching
-from journal.protocol import Journal
+from journal.protocol import Journal, Journals
 from orders.expiring import keep_expiring
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
@@ -32,10 +35,15 @@ from sluice.reachability import Reachability
 from sluice.rpc import reflection
 from sluice.rpc import server as rpc_server
 from sluice.rpc.health import Health
+from sluice.seams.request_log import RequestLog
 from sluice.seams.stock_keeper import StockKeeper
 from sluice.seams.stock_store import StockStore
 from sluice.settings import split_host_port
 from sluice.telemetry import metrics
+
+LINGER_S = 0.2
+"""From the end of the last stream until connections are closed. A client that is still writing then would lose answers
+that it has not read yet: the kernel throws them away with the connection."""
 
 KEEPERS_PROBE_MESSAGE = "no stock server answers"
 
@@ -55,8 +63,9 @@ async def serve_front(
     *,
     listen: str,
     keepers: Mapping[str, StockKeeper],
-    journal: Journal,
+    journals: Journals,
     store: StockStore,
+    requests: RequestLog | None,
     registry: CollectorRegistry,
     reserve_limit_s: float,
     journal_connections: int,
@@ -70,7 +79,7 @@ async def serve_front(
 ) -> None:
     """Serves until `stop`, then drains: nothing new is taken in, what is in flight is answered.
 
-    `background` runs as long; if one of it fails, so does this.
+    `background` runs as long; if one of it fails, so does this. Without `requests` there is no queue mode.
     """
     server = rpc_server.new_server()
     links = Keepers(keepers)
@@ -79,8 +88,12 @@ async def serve_front(
         if links.all_away():
             raise ConnectionError(KEEPERS_PROBE_MESSAGE)
 
-    journal_reach = Reachability("journal", journal.ping)
+    shards = journals.shards
+    journal_reaches = [Reachability(_journal_name(journal, len(shards)), journal.ping) for journal in shards]
+    journal_reach = _any_of(journal_reaches)
     store_reach = Reachability("stock store", store.ping)
+    queue_reach = Reachability("queue", (requests or NO_QUEUE).ping)
+    queue_reach.away = requests is None
     keepers_reach = Reachability("stock servers", probe_keepers)
     order_needs = (journal_reach, keepers_reach, store_reach)
     health = Health(
@@ -92,83 +105,120 @@ async def serve_front(
         },
     )
     gateway_metrics = GatewayMetrics(registry)
-    committing = Committing(journal, journal_reach, now=utc_now, connections=journal_connections)
-    placing = Placing(
-        links,
-        journal,
-        committing,
+
+    queueing = Queueing(
+        requests or NO_QUEUE,
+        queue_reach,
+        journals,
         journal_reach,
-        monotonic=time.monotonic,
-        reserve_limit_s=reserve_limit_s,
+        now=utc_now,
         max_orders_in_flight=max_orders_in_flight,
         metrics=gateway_metrics,
     )
-    confirming, cancelling = (
-        Changing(change, journal, links, journal_reach, now=utc_now, metrics=gateway_metrics)
-        for change in (CONFIRM, CANCEL)
-    )
-    watching = Watching(journal, journal_reach, max_watches=max_watches, metrics=gateway_metrics)
+
+    def order_shard(journal: Journal, reach: Reachability) -> OrderShard:
+        placing = Placing(
+            links,
+            journal,
+            Committing(journal, reach, now=utc_now, connections=journal_connections),
+            reach,
+            monotonic=time.monotonic,
+            reserve_limit_s=reserve_limit_s,
+            max_orders_in_flight=share_of(max_orders_in_flight, len(shards)),
+            metrics=gateway_metrics,
+        )
+        confirming, cancelling = (
+            Changing(change, journal, links, reach, now=utc_now, metrics=gateway_metrics)
+            for change in (CONFIRM, CANCEL)
+        )
+        watching = Watching(
+            journal,
+            reach,
+            queueing.find,
+            max_watches=share_of(max_watches, len(shards)),
+            metrics=gateway_metrics,
+        )
+        return OrderShard(placing, confirming, cancelling, watching)
+
+    order_shards = OrderShards(list(map(order_shard, shards, journal_reaches)))
     orders = OrderService(
-        placing,
-        confirming,
-        cancelling,
-        watching,
-        journal,
-        max_batches_in_flight=max_batches_in_flight,
-        metrics=gateway_metrics,
+        order_shards, queueing, journals, max_batches_in_flight=max_batches_in_flight, metrics=gateway_metrics
     )
-    stock_reading = StockReading(store, journal, now=utc_now)
+    reading = StockReading(store, journals, now=utc_now)
     stock_watching = StockWatching(
-        stock_reading.read, max_watches=max_stock_watches, look_seconds=gateway_metrics.stock_look_seconds
+        reading.read, max_watches=max_stock_watches, look_seconds=gateway_metrics.stock_look_seconds
     )
-    stock = StockService(store, journal, stock_reading, stock_watching)
-    metrics.gauge(
-        registry,
-        "sluice_gateway_stock_watches",
-        "watches of stock that are open",
-        lambda: stock_watching.open_watches,
-    )
-    metrics.gauge(registry, "sluice_gateway_orders_in_flight", "orders being decided", lambda: placing.orders_in_flight)
-    metrics.gauge(registry, "sluice_gateway_watches", "watches of orders that are open", lambda: watching.open_watches)
-    for reach in order_needs:
-        name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
-        metrics.gauge(registry, name, f"1 while the {reach.name} does not answer", partial(_away, reach))
+    stock = StockService(store, journals, reading, stock_watching)
+    # A gateway without its queue is healthy: only orders that are to be queued need it.
+    reaches = {*order_needs, *journal_reaches, *([queue_reach] if requests is not None else [])}
+    _show(registry, reaches, order_shards, stock_watching)
     _show_keepers(registry, links)
     server.add_generic_rpc_handlers((orders.handler(), stock.handler()))
     reflection.enable(server, REFLECTED_SERVICES)
     channelz.add_channelz_servicer(server)
     port = await rpc_server.start(server, listen)
-    address = f"{split_host_port(listen)[0]}:{port}"
-    _log.info("serving", listen=address)
+    _log.info("serving", listen=f"{split_host_port(listen)[0]}:{port}")
     try:
-        watches = [reach.watch() for reach in order_needs]
+        watches = [reach.watch() for reach in reaches]
         await until_stopped(
             stop,
             health.publish(),
             measure_loop_lag(registry),
             links.watch(),
             stock_watching.keep_looking(),
-            watching.keep_looking(),
-            keep_expiring(journal, links, utc_now, gateway_metrics.holds_expired.inc),
+            order_shards.keep_looking(),
+            *(keep_expiring(journal, links, utc_now, gateway_metrics.holds_expired.inc) for journal in shards),
             *watches,
             *(work() for work in background),
         )
     finally:
         _log.info("draining")
         await health.drain()
-        orders.stop_reading()
         stock_watching.stop()
-        watching.stop()
-        await server.stop(grace=drain_limit_s)
+        order_shards.stop_watching()
+        await _end_calls(server, orders, drain_limit_s)
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(drain_limit_s):
-                await placing.idle()
-                await confirming.idle()
-                await cancelling.idle()
+                await order_shards.idle()
+                await queueing.idle()
         links.close()
 
 
+async def _end_calls(server: grpc.aio.Server, orders: OrderService, limit_s: float) -> None:
+    if await orders.end_streams(limit_s):
+        await asyncio.sleep(LINGER_S)
+    await server.stop(grace=limit_s)
+
+
 LOOP_LAG_INTERVAL_S = 0.25
+
+
+def _journal_name(journal: Journal, shards: int) -> str:
+    return f"journal {journal.shard}" if shards > 1 else "journal"
+
+
+def _any_of(journals: Sequence[Reachability]) -> Reachability:
+    """Away when all are: while one answers, there are orders to take."""
+    if len(journals) == 1:
+        return journals[0]
+
+    async def probe() -> None:
+        if all(reach.away for reach in journals):
+            raise ConnectionError("no journal answers")
+
+    return Reachability("journals", probe)
+
+
+def _show(
+    registry: CollectorRegistry, reaches: Collection[Reachability], orders: OrderShards, stock: StockWatching
+) -> None:
+    show = partial(metrics.gauge, registry)
+    show("sluice_gateway_stock_watches", "watches of stock that are open", lambda: stock.open_watches)
+    show("sluice_gateway_orders_in_flight", "orders being decided", lambda: orders.orders_in_flight)
+    show("sluice_gateway_watches", "watches of orders that are open", lambda: orders.open_watches)
+    for reach in reaches:
+        name = f"sluice_gateway_{reach.name.replace(' ', '_')}_away"
+        metrics.gauge(registry, name, f"1 while the {reach.name} does not answer", partial(_away, reach))
 
 
 def _away(reach: Reachability) -> float:

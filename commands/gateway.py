@@ -4,8 +4,9 @@ import asyncio
 
 from commands import process
 from commands.front import serve_front
+from commands.journals import open_journals
 from commands.stock_servers import rpc_keepers
-from journal.postgres import PostgresJournal
+from sluice.seams.request_log import RequestLog
 from sluice.settings import GatewaySettings
 from sluice.telemetry import metrics
 from stockd.stores.chosen import open_store
@@ -18,27 +19,21 @@ def run(settings: GatewaySettings) -> None:
 async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     registry = metrics.new_registry()
     metrics.serve(registry, settings.metrics_listen)
-    journal = await process.open_patiently(
-        "journal",
-        stop,
-        lambda: PostgresJournal.open(
-            settings.journal_url.get_secret_value(),
-            connections=settings.journal_connections,
-            timeout_s=settings.journal_timeout_s,
-        ),
-    )
+    journals = await open_journals(settings, stop, connections=settings.journal_connections)
     store = await process.open_patiently(
         "stock store",
         stop,
         lambda: open_store(settings),
     )
+    requests = _open_queue(settings.kafka, len(journals.shards))
     try:
         async with rpc_keepers(settings.stockd) as keepers:
             await serve_front(
                 listen=settings.listen,
                 keepers=keepers,
-                journal=journal,
+                journals=journals,
                 store=store,
+                requests=requests,
                 registry=registry,
                 reserve_limit_s=settings.reserve_limit_s,
                 journal_connections=settings.journal_connections,
@@ -50,5 +45,17 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 stop=stop,
             )
     finally:
+        if requests is not None:
+            await requests.close()
         await store.close()
-        await journal.close()
+        await journals.close()
+
+
+def _open_queue(kafka: str, journals: int) -> RequestLog | None:
+    """None: orders cannot be queued here. In several journals the order of a queue could not be kept."""
+    if not kafka or journals > 1:
+        return None
+    # Its client takes memory and threads, which a gateway without a queue does not need.
+    from gateway.kafka_requests import KafkaRequests  # noqa: PLC0415
+
+    return KafkaRequests(kafka)

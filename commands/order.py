@@ -10,6 +10,9 @@ from commands.calling import DEFAULT_ENDPOINT, AsJson, Endpoint, call, follow, s
 from commands.order_ids import new_order_id
 from sluice._gen.orders.v1 import orders_pb2
 
+QueuePosition = Annotated[
+    str, typer.Option(help="PARTITION/OFFSET as `place --queued` said: then any gateway knows the order at once")
+]
 SERVICE = "/sluice.orders.v1.OrderService/"
 
 app = typer.Typer(no_args_is_help=True, help=__doc__)
@@ -21,11 +24,14 @@ def place(
     customer: Annotated[str, typer.Option(help="who buys")] = "cli",
     order_id: Annotated[str, typer.Option(help="UUID of the order; give the same one to repeat safely")] = "",
     hold_s: Annotated[float, typer.Option("--hold", help="seconds to hold the units until `confirm`; 0: sell")] = 0,
+    queued: Annotated[
+        bool, typer.Option("--queued", help="take it into the queue: `watch` tells what becomes of it")
+    ] = False,
     priority: Annotated[int, typer.Option(min=0, help="the higher, the later cancelled if oversold; up to 1000")] = 0,
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     as_json: AsJson = False,
 ) -> None:
-    """Places one order."""
+    """Places one order. With --queued the answer says where it stands in the queue."""
     request = orders_pb2.PlaceOrderRequest(
         order_id=order_id or new_order_id(),
         customer_id=customer,
@@ -34,13 +40,20 @@ def place(
     )
     if hold_s:
         request.hold.FromTimedelta(timedelta(seconds=hold_s))
+    if queued:
+        request.mode = orders_pb2.MODE_QUEUED
     show(call(endpoint, SERVICE + "PlaceOrder", request, orders_pb2.PlaceOrderResponse), as_json=as_json)
 
 
 @app.command()
-def get(order_id: str, endpoint: Endpoint = DEFAULT_ENDPOINT, as_json: AsJson = False) -> None:
+def get(
+    order_id: str,
+    queue_position: QueuePosition = "",
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    as_json: AsJson = False,
+) -> None:
     """One order."""
-    request = orders_pb2.GetOrderRequest(order_id=order_id)
+    request = orders_pb2.GetOrderRequest(order_id=order_id, queue_position=_position(queue_position))
     show(call(endpoint, SERVICE + "GetOrder", request, orders_pb2.GetOrderResponse), as_json=as_json)
 
 
@@ -48,14 +61,16 @@ def get(order_id: str, endpoint: Endpoint = DEFAULT_ENDPOINT, as_json: AsJson = 
 def watch(
     order_id: str,
     after_version: Annotated[int, typer.Option(min=0, help="only versions above this one")] = 0,
+    queue_position: QueuePosition = "",
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     as_json: AsJson = False,
 ) -> None:
     """One order, again each time it has moved, until it is confirmed or has ended."""
     version = after_version
+    position = _position(queue_position)
 
     def next_request() -> orders_pb2.WatchOrderRequest:
-        return orders_pb2.WatchOrderRequest(order_id=order_id, after_version=version)
+        return orders_pb2.WatchOrderRequest(order_id=order_id, after_version=version, queue_position=position)
 
     def show_one(response: orders_pb2.WatchOrderResponse) -> None:
         nonlocal version
@@ -91,6 +106,15 @@ def list_orders(
     request = orders_pb2.ListOrdersRequest(customer_id=customer, page_size=limit)
     page = call(endpoint, SERVICE + "ListOrders", request, orders_pb2.ListOrdersResponse)
     show_rows(list(page.orders), as_json=as_json)
+
+
+def _position(text: str) -> orders_pb2.QueuePosition | None:
+    if not text:
+        return None
+    partition, separator, offset = text.partition("/")
+    if not (separator and partition.isdigit() and offset.isdigit()):
+        raise typer.BadParameter(f"{text!r} is not PARTITION/OFFSET", param_hint="--queue-position")
+    return orders_pb2.QueuePosition(partition=int(partition), offset=int(offset))
 
 
 def _line(text: str) -> orders_pb2.OrderLine:

@@ -5,7 +5,8 @@ from collections.abc import Sequence
 LIFECYCLE = "lifecycle"
 COMPENSATION = "compensation"
 PROJECTION = "projection"
-OWN_CONSUMERS = (LIFECYCLE, COMPENSATION, PROJECTION)
+QUEUE = "queue"
+OWN_CONSUMERS = (LIFECYCLE, COMPENSATION, PROJECTION, QUEUE)
 
 
 def chosen_consumers(setting: str) -> Sequence[str]:

@@ -14,9 +14,9 @@ from consumers.compensation import Compensation
 from consumers.lifecycle import Check, Lifecycle, blocked_customers, more_units_than, older_than
 from consumers.projection import Projection
 from consumers.runtime.handling import Consumer
-from journal.protocol import Journal
+from journal.protocol import Journals
 from journal.tallies import Tallies, Victims
-from orders.moving import Owners, move_orders
+from orders.moving import Owners, move_orders_anywhere
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED
 from sluice.seams.stock_projection import StockProjection
 from sluice.seams.stock_store import StockStore
@@ -58,14 +58,14 @@ def _lifecycle_count(registry: CollectorRegistry) -> Callable[[str, int], None]:
 def own_parts(
     settings: ConsumerSettings,
     registry: CollectorRegistry,
-    journal: Journal,
+    journals: Journals,
     tallies: Tallies,
     store: StockStore,
     owners: Owners,
 ) -> OwnParts:
-    move = partial(move_orders, owners=owners, journal=journal, now=utc_now)
+    move = partial(move_orders_anywhere, owners=owners, journals=journals, now=utc_now)
     lifecycle = Lifecycle(
-        journal.find_orders,
+        journals.find_orders,
         move,
         checks(settings),
         _lifecycle_count(registry),
@@ -76,7 +76,7 @@ def own_parts(
         tallies,
         store,
         move,
-        partial(repair_counter, journal=journal, store=store),
+        partial(repair_counter, journal=journals, store=store),
         CompensationMetrics(registry),
         victims=Victims(settings.oversold_first),
         monotonic=time.monotonic,

@@ -17,6 +17,7 @@ from rich.table import Table
 from commands.calling import EXIT_REFUSED, AsJson
 from commands.options import load
 from journal.migration import DatabaseTooNew
+from journal.postgres_place import WrongPlace
 from journal.slot_maps import AnotherMoveUnderWay, SlotMaps
 from relay.slot_moves import STEPS, MoveAborted, Step, Tell, move_slots
 from sluice.cloud_events import UnreadableRecord
@@ -58,8 +59,11 @@ class Refused(Exception):
 
 
 class Parts(NamedTuple):
+    """`slot_maps`: of the first journal, if there are several."""
+
     slot_maps: SlotMaps
     kafka: str
+    journals: int = 1
 
 
 @app.command()
@@ -144,6 +148,7 @@ async def _show(parts: Parts, topic: str) -> dict[str, Any]:
 async def grow_topic(parts: Parts, topic: str, partitions: int, pause_s: float, without: Sequence[str]) -> None:
     from relay.kafka_partitions import KafkaTopicPartitions  # noqa: PLC0415
 
+    _check_one_journal(parts)
     slot_map = await _map_of(parts, topic)
     try:
         seats = grown(slot_map.seats, partitions)
@@ -168,6 +173,7 @@ async def balance_topic(
     """A move of the same kind that was begun before is gone on with, and nothing is measured."""
     from relay.kafka_partitions import KafkaTopicPartitions  # noqa: PLC0415
 
+    _check_one_journal(parts)
     slot_map = await _map_of(parts, topic)
     seats = (await parts.slot_maps.planned()).get(topic)
     if seats is not None:
@@ -231,6 +237,7 @@ def _other_move(topic: str, before: Seats, planned: Seats) -> Refused:
 
 
 async def abort_move(parts: Parts, topic: str) -> None:
+    _check_one_journal(parts)
     await _map_of(parts, topic)
     if not await parts.slot_maps.abort(topic):
         raise Refused(f"{topic}: no move is under way")
@@ -248,6 +255,14 @@ async def _map_of(parts: Parts, topic: str) -> SlotMap:
     if topic not in maps:
         raise Refused(f"{topic} has no slots yet: a relay makes it when it first runs on this journal")
     return maps[topic]
+
+
+def _check_one_journal(parts: Parts) -> None:
+    if parts.journals > 1:
+        raise Refused(
+            f"orders are divided over {parts.journals} journals, and slots stay: who reads the log from the start"
+            " orders the events of a key by their positions, and positions in different journals have no order"
+        )
 
 
 class _Bar:
@@ -292,7 +307,7 @@ def _run(journal_url: str | None, kafka: str | None, work: Callable[[Parts], Cor
     except (Refused, MoveAborted) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(EXIT_REFUSED) from error
-    except (Unreachable, DatabaseTooNew) as error:
+    except (Unreachable, DatabaseTooNew, WrongPlace) as error:
         typer.echo(f"cannot go on now: {error}. Events flow as before; the same command goes on", err=True)
         raise typer.Exit(EXIT_CANNOT_REACH) from error
     except KeyboardInterrupt:
@@ -303,13 +318,14 @@ def _run(journal_url: str | None, kafka: str | None, work: Callable[[Parts], Cor
 @asynccontextmanager
 async def _opened(settings: RelaySettings) -> AsyncIterator[Parts]:
     # The driver takes a while to load, and most commands need none.
-    from journal.postgres import PostgresJournal  # noqa: PLC0415
+    from journal.postgres_shards import opened_journals  # noqa: PLC0415
     from journal.postgres_slot_maps import PostgresSlotMaps  # noqa: PLC0415
 
-    url = settings.journal_url.get_secret_value()
-    await (await PostgresJournal.open(url, connections=1, timeout_s=ANSWER_LIMIT_S)).close()
-    slot_maps = PostgresSlotMaps(url, timeout_s=ANSWER_LIMIT_S)
+    urls = settings.journal_urls
+    async with opened_journals(urls, timeout_s=ANSWER_LIMIT_S):
+        pass
+    slot_maps = PostgresSlotMaps(urls[0], timeout_s=ANSWER_LIMIT_S)
     try:
-        yield Parts(slot_maps, settings.kafka)
+        yield Parts(slot_maps, settings.kafka, len(urls))
     finally:
         await slot_maps.close()

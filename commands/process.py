@@ -9,6 +9,7 @@ from typing import Any, TypeVar
 import structlog
 import uvloop
 
+from journal.postgres_place import WrongPlace
 from sluice.errors import CannotListen, Unreachable
 from sluice.settings import CommonSettings
 from sluice.telemetry import logs
@@ -31,7 +32,7 @@ def run(settings: CommonSettings, role: str, main: Callable[[asyncio.Event], Cor
     gc.set_threshold(*GC_THRESHOLDS)
     try:
         uvloop.run(_with_signals(main))
-    except CannotListen as error:
+    except (CannotListen, WrongPlace) as error:
         raise SystemExit(str(error)) from error
 
 

@@ -1,15 +1,21 @@
-"""`sluice relay`: moves a PostgreSQL outbox to Kafka. Run two: one leads, the other takes over when it dies."""
+"""`sluice relay`: moves a PostgreSQL outbox to Kafka. Run two: one leads, the other takes over when it dies.
+
+Of several journals each has its own outbox and its own leader; one process stands ready for all of them.
+"""
 
 import asyncio
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
 
 import structlog
+from prometheus_client import CollectorRegistry
 
 from commands import process
-from journal.postgres import PostgresJournal
+from commands.journals import open_journals
 from journal.postgres_slot_maps import PostgresSlotMaps
 from journal.protocol import Journal
+from relay.journal_labels import JournalLabels
 from relay.meters import RelayMeters
 from relay.opening import open_publisher
 from relay.relaying import relay
@@ -31,13 +37,35 @@ def run(settings: RelaySettings) -> None:
 async def _serve(settings: RelaySettings, stop: asyncio.Event) -> None:
     registry = metrics.new_registry()
     port = metrics.serve(registry, settings.metrics_listen)
-    meters = RelayMeters(registry)
-    url = settings.journal_url.get_secret_value()
-    journal = await process.open_patiently(
-        "journal", stop, lambda: PostgresJournal.open(url, connections=1, timeout_s=settings.journal_timeout_s)
-    )
+    meters = _meters(registry, len(settings.journal_urls))
+    journals = await open_journals(settings, stop, connections=1)
+    try:
+        shards = journals.shards
+        _log.info("serving", metrics_port=port, journals=[str(journal.journal_id) for journal in shards])
+        relaying = [
+            asyncio.create_task(_relay(journal, url, of_journal, settings, stop))
+            for journal, url, of_journal in zip(shards, settings.journal_urls, meters, strict=True)
+        ]
+        # One that fails ends all: a process that runs half of what it should helps nobody.
+        await asyncio.wait(relaying, return_when=asyncio.FIRST_EXCEPTION)
+        stop.set()
+        await asyncio.wait(relaying)
+        for task in relaying:
+            task.result()
+    finally:
+        await journals.close()
+
+
+def _meters(registry: CollectorRegistry, journals: int) -> Sequence[RelayMeters]:
+    if journals == 1:
+        return [RelayMeters(registry)]
+    registries = [CollectorRegistry() for _ in range(journals)]
+    registry.register(JournalLabels(registries))
+    return [RelayMeters(each) for each in registries]
+
+
+async def _relay(journal: Journal, url: str, meters: RelayMeters, settings: RelaySettings, stop: asyncio.Event) -> None:
     slot_maps = PostgresSlotMaps(url, timeout_s=settings.journal_timeout_s)
-    _log.info("serving", metrics_port=port, journal=str(journal.journal_id))
     watching = asyncio.create_task(_watch_backlog(journal, meters))
     try:
         # Asked for after every failure, so topics that were lost with a broker's disk are made again.
@@ -53,7 +81,6 @@ async def _serve(settings: RelaySettings, stop: asyncio.Event) -> None:
         watching.cancel()
         await asyncio.gather(watching, return_exceptions=True)
         await slot_maps.close()
-        await journal.close()
 
 
 async def _watch_backlog(journal: Journal, meters: RelayMeters) -> None:

@@ -9,8 +9,9 @@ from uuid import uuid4
 from commands import process
 from commands.data_dir import DATABASE_FILE
 from commands.front import serve_front, utc_now
-from commands.own_consumer_names import chosen_consumers
+from commands.own_consumer_names import QUEUE, chosen_consumers
 from commands.own_consumers import own_parts, projection_consumer
+from commands.queue_consumer import queue_parts
 from commands.stockd import MAX_WAITING_ORDERS, keep_rolling_up
 from consumers.runtime.embedded import consume_embedded
 from consumers.runtime.handling import now_ms
@@ -18,6 +19,7 @@ from consumers.runtime.meters import Meters
 from gateway.keepers import Keepers
 from journal.sqlite import SqliteJournal
 from journal.sqlite_consumers import SqliteConsumers
+from journal.sqlite_requests import SqliteRequests
 from journal.sqlite_tallies import SqliteTallies
 from sluice.errors import Unreachable
 from sluice.settings import EmbeddedSettings
@@ -72,13 +74,22 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
     links = Keepers({STOCKD_NAME: engine})
     own = own_parts(settings, registry, journal, SqliteTallies(file), store, links)
     projecting = projection_consumer(await SqliteProjection.open(file, now_ms))
-    consumers = {**own.consumers, projecting.name: projecting}
+    requests = SqliteRequests(file, journal.journal_id)
+    queue = queue_parts(
+        links,
+        journal,
+        store,
+        registry,
+        reserve_limit_s=RESERVE_LIMIT_S,
+        journal_connections=JOURNAL_TRANSACTIONS_IN_FLIGHT,
+    )
+    consumers = {**own.consumers, projecting.name: projecting, queue.consumer.name: queue.consumer}
     meters = Meters(registry)
     consuming = [
         partial(
             consume_embedded,
             consumers[name],
-            journal,
+            requests if name == QUEUE else journal,
             SqliteConsumers(file),
             meters,
             drain_limit_s=settings.drain_limit_s,
@@ -89,8 +100,9 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
         await serve_front(
             listen=settings.listen,
             keepers={STOCKD_NAME: engine},
-            journal=journal,
+            journals=journal,
             store=store,
+            requests=requests,
             registry=registry,
             reserve_limit_s=RESERVE_LIMIT_S,
             journal_connections=JOURNAL_TRANSACTIONS_IN_FLIGHT,
@@ -106,6 +118,7 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
                 partial(keep_rolling_up, incarnation, journal),
                 links.watch,
                 own.keep_repairing,
+                queue.watch_journal,
                 *consuming,
             ),
         )

@@ -17,10 +17,10 @@ from commands.options import load
 from commands.stock_servers import rpc_keepers
 from consumers.compensation import Excess, compensate, excess_of
 from gateway.keepers import Keepers
-from journal.postgres import PostgresJournal
-from journal.postgres_tallies import PostgresTallies
+from journal.postgres_place import WrongPlace
+from journal.postgres_shards import opened_journals, opened_tallies
 from journal.tallies import TalliedOrder, Victims
-from orders.moving import move_orders
+from orders.moving import move_orders_anywhere
 from sluice.errors import LedgerMissing, Unreachable
 from sluice.settings import ConsumeSettings
 from stockd.counter_repair import repair_counter
@@ -55,7 +55,7 @@ def compensate_command(
     settings = load(ConsumeSettings, {name: value for name, value in given.items() if value is not None})
     try:
         shown = asyncio.run(_run(settings, sku, preview=preview))
-    except (Unreachable, LedgerMissing) as error:
+    except (Unreachable, LedgerMissing, WrongPlace) as error:
         typer.echo(f"cannot compensate: {error}", err=True)
         raise typer.Exit(EXIT_CANNOT_REACH) from error
     if as_json:
@@ -68,19 +68,17 @@ async def _run(
     settings: ConsumeSettings, sku: str | None, *, preview: bool
 ) -> Sequence[tuple[Excess, Sequence[TalliedOrder]]]:
     """What was found for each SKU, with the orders that were or would be cancelled."""
-    url = settings.journal_url.get_secret_value()
+    urls = settings.journal_urls
     victims = Victims(settings.oversold_first)
     found = []
     async with AsyncExitStack() as opened:
-        journal = await PostgresJournal.open(url, connections=1, timeout_s=ANSWER_LIMIT_S)
-        opened.push_async_callback(journal.close)
-        tallies = PostgresTallies(url, timeout_s=ANSWER_LIMIT_S)
-        opened.push_async_callback(tallies.close)
+        journals = await opened.enter_async_context(opened_journals(urls, timeout_s=ANSWER_LIMIT_S))
+        tallies = await opened.enter_async_context(opened_tallies(journals, urls, timeout_s=ANSWER_LIMIT_S))
         store = await open_standing_store(settings)
         opened.push_async_callback(store.close)
         links = Keepers(await opened.enter_async_context(rpc_keepers(settings.stockd)))
         opened.callback(links.close)
-        move = partial(move_orders, owners=links, journal=journal, now=utc_now)
+        move = partial(move_orders_anywhere, owners=links, journals=journals, now=utc_now)
         for each in [sku] if sku is not None else await tallies.skus():
             if preview:
                 excess = await excess_of(each, tallies, store, victims, MAX_SHOWN)
@@ -89,7 +87,7 @@ async def _run(
                 continue
             done = await compensate(each, tallies, store, victims, move)
             if done is not None:
-                await repair_counter(each, journal, store)
+                await repair_counter(each, journals, store)
                 found.append((done.excess, done.ended))
     return found
 

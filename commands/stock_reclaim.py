@@ -16,7 +16,8 @@ from rich.table import Table
 from commands.calling import EXIT_REFUSED, AsJson
 from commands.options import load
 from journal.migration import DatabaseTooNew
-from journal.protocol import IncarnationRow, Journal
+from journal.postgres_place import WrongPlace
+from journal.protocol import IncarnationRow, Journals
 from sluice.errors import LedgerMissing, Unreachable
 from sluice.seams.stock_store import StockStore
 from sluice.settings import StockdSettings
@@ -79,7 +80,7 @@ def reclaim(
     except (StillAlive, UnknownName) as error:
         typer.echo(str(error), err=True)
         raise typer.Exit(EXIT_REFUSED) from error
-    except (Unreachable, LedgerMissing, DatabaseTooNew) as error:
+    except (Unreachable, LedgerMissing, DatabaseTooNew, WrongPlace) as error:
         typer.echo(f"cannot reclaim, or not all; nothing is lost, run it again: {error}", err=True)
         raise typer.Exit(EXIT_CANNOT_REACH) from error
     if as_json:
@@ -90,27 +91,22 @@ def reclaim(
 
 async def _run(settings: StockdSettings, name: str, *, dry_run: bool, force: bool) -> Reclaimed:
     # The driver takes a while to load, and most stock commands need none.
-    from journal.postgres import PostgresJournal  # noqa: PLC0415
+    from journal.postgres_shards import opened_journals  # noqa: PLC0415
 
-    journal = await PostgresJournal.open(
-        settings.journal_url.get_secret_value(), connections=1, timeout_s=ANSWER_LIMIT_S
-    )
-    try:
+    async with opened_journals(settings.journal_urls, timeout_s=ANSWER_LIMIT_S) as journals:
         store = await open_standing_store(settings)
         try:
-            starts = await _starts(name, journal)
+            starts = await _starts(name, journals)
             if dry_run:
-                return await _preview(starts, journal, store)
+                return await _preview(starts, journals, store)
             if not force:
-                await _check_dead(starts, journal, settings.peer_dead_after_s)
-            return await _fence_and_fold(starts, journal, store)
+                await _check_dead(starts, journals, settings.peer_dead_after_s)
+            return await _fence_and_fold(starts, journals, store)
         finally:
             await store.close()
-    finally:
-        await journal.close()
 
 
-async def _starts(name: str, journal: Journal) -> Sequence[IncarnationRow]:
+async def _starts(name: str, journal: Journals) -> Sequence[IncarnationRow]:
     known = await journal.incarnations()
     starts = [row for row in known if row.name == name]
     if not starts:
@@ -118,21 +114,21 @@ async def _starts(name: str, journal: Journal) -> Sequence[IncarnationRow]:
     return starts
 
 
-async def _check_dead(starts: Sequence[IncarnationRow], journal: Journal, dead_after_s: float) -> None:
+async def _check_dead(starts: Sequence[IncarnationRow], journal: Journals, dead_after_s: float) -> None:
     silent = {row.incarnation for row in await journal.silent(dead_after_s)}
     for row in starts:
         if not row.fenced and row.incarnation not in silent:
             raise StillAlive(row.name, row.incarnation, dead_after_s)
 
 
-async def _preview(starts: Sequence[IncarnationRow], journal: Journal, store: StockStore) -> Reclaimed:
+async def _preview(starts: Sequence[IncarnationRow], journal: Journals, store: StockStore) -> Reclaimed:
     units: Counter[str] = Counter()
     async for row, unsold in preview(await _held(starts, journal, store), store):
         units[row.sku] += unsold
     return Reclaimed([row.incarnation for row in starts if not row.fenced], +units)
 
 
-async def _fence_and_fold(starts: Sequence[IncarnationRow], journal: Journal, store: StockStore) -> Reclaimed:
+async def _fence_and_fold(starts: Sequence[IncarnationRow], journal: Journals, store: StockStore) -> Reclaimed:
     fenced = [row.incarnation for row in starts if await journal.fence(row.incarnation)]
     held = await _held(starts, journal, store)
     units: Counter[str] = Counter()
@@ -146,7 +142,7 @@ async def _fence_and_fold(starts: Sequence[IncarnationRow], journal: Journal, st
     return Reclaimed(fenced, +units)
 
 
-async def _held(starts: Sequence[IncarnationRow], journal: Journal, store: StockStore) -> Sequence[HeldRow]:
+async def _held(starts: Sequence[IncarnationRow], journal: Journals, store: StockStore) -> Sequence[HeldRow]:
     return [held for row in starts for held in await held_rows(row.incarnation, journal, store)]
 
 

@@ -10,8 +10,8 @@ from grpc_channelz.v1 import channelz
 
 from commands import process
 from commands.front import measure_loop_lag, utc_now
-from journal.postgres import PostgresJournal
-from journal.protocol import IncarnationFenced, Journal
+from commands.journals import open_journals
+from journal.protocol import IncarnationFenced, Journals
 from sluice.errors import Unreachable
 from sluice.reachability import Reachability
 from sluice.rpc import server as rpc_server
@@ -43,13 +43,7 @@ def run(settings: StockdSettings) -> None:
 async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
     registry = metrics.new_registry()
     metrics.serve(registry, settings.metrics_listen)
-    journal = await process.open_patiently(
-        "journal",
-        stop,
-        lambda: PostgresJournal.open(
-            settings.journal_url.get_secret_value(), connections=1, timeout_s=settings.journal_timeout_s
-        ),
-    )
+    journal = await open_journals(settings, stop, connections=1)
     store = await process.open_patiently(
         "stock store",
         stop,
@@ -127,7 +121,7 @@ async def _until_done(task: asyncio.Future[None]) -> None:
     await asyncio.shield(task)
 
 
-async def keep_rolling_up(incarnation: UUID, journal: Journal) -> None:
+async def keep_rolling_up(incarnation: UUID, journal: Journals) -> None:
     while True:
         await asyncio.sleep(ROLL_UP_INTERVAL_S)
         with contextlib.suppress(Unreachable):

@@ -136,7 +136,7 @@ class KafkaLogReading:
                 assert offset is not None
                 self._next[partition] = offset + 1
                 try:
-                    event = read_event(self._topic, message.key(), message.value(), message.headers())
+                    event = read_event(self._topic, message.key(), message.value(), message.headers(), offset)
                 except UnreadableRecord as error:
                     raise UnreadableRecord(f"{self._topic}/{partition} at {offset}: {error}") from error
                 seat, place = (partition, event.position.journal), (event.position.number, event.position.place)

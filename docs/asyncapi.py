@@ -20,10 +20,13 @@ from sluice._gen.events.v1.events_pb2 import (
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
+    OrderRejected,
+    OrderRequested,
     OrderValidated,
     StockChanged,
 )
-from sluice.kafka_topics import TOPIC_SLOT_MAPS
+from sluice.kafka_topics import ORDER_REQUESTED_PARTITIONS, TOPIC_SLOT_MAPS
+from sluice.order_requests import TYPE_ORDER_REQUESTED
 from sluice.seams import event_log
 from sluice.trace_context import MAX_TRACESTATE_CHARS, TRACEPARENT, TRACESTATE
 
@@ -36,6 +39,7 @@ UUID = "[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}"
 _ORDER_KEY = {"type": "string", "description": "The order's id.", "pattern": f"^{UUID}$"}
 _SKU_KEY = {"type": "string", "description": "The SKU.", "minLength": 1, "maxLength": 128}
 _ORDER_EVENT_ID = f"^{UUID}/[1-9][0-9]*$"
+_REQUEST_EVENT_ID = f"^{UUID}/0$"
 _LINE_EVENT_ID = f"^{UUID}/[1-9][0-9]*/.+$"
 
 _PARTITIONING = (
@@ -44,15 +48,24 @@ _PARTITIONING = (
     "`sluice-position`."
 )
 
+_QUEUE_PARTITIONING = (
+    "Written by gateways. The partition is that of the key's slot, murmur2(key, 4096), modulo the partitions, which "
+    "never change. Orders of a key are decided in the order of their offsets. An order may be there more than once; "
+    "the first one counts."
+)
+
 
 class Topic(NamedTuple):
-    """`key` is a JSON schema, `event_id` the pattern of `ce_id`."""
+    """`key` is a JSON schema, `event_id` the pattern of `ce_id`. `partitions`: of a topic whose order is that of its
+    offsets; None: of one that the relay writes, with positions.
+    """
 
     name: str
     message: type[Message]
     event_type: str
     key: Mapping[str, Any]
     event_id: str
+    partitions: int | None = None
 
 
 TOPICS: Sequence[Topic] = (
@@ -60,6 +73,15 @@ TOPICS: Sequence[Topic] = (
     Topic(event_log.TOPIC_ORDER_VALIDATED, OrderValidated, events.TYPE_ORDER_VALIDATED, _ORDER_KEY, _ORDER_EVENT_ID),
     Topic(event_log.TOPIC_ORDER_CONFIRMED, OrderConfirmed, events.TYPE_ORDER_CONFIRMED, _ORDER_KEY, _ORDER_EVENT_ID),
     Topic(event_log.TOPIC_ORDER_CANCELLED, OrderCancelled, events.TYPE_ORDER_CANCELLED, _ORDER_KEY, _ORDER_EVENT_ID),
+    Topic(event_log.TOPIC_ORDER_REJECTED, OrderRejected, events.TYPE_ORDER_REJECTED, _ORDER_KEY, _ORDER_EVENT_ID),
+    Topic(
+        event_log.TOPIC_ORDER_REQUESTED,
+        OrderRequested,
+        TYPE_ORDER_REQUESTED,
+        _SKU_KEY | {"description": "The first SKU of the order; its lines are sorted."},
+        _REQUEST_EVENT_ID,
+        ORDER_REQUESTED_PARTITIONS,
+    ),
     Topic(event_log.TOPIC_STOCK_CHANGED, StockChanged, events.TYPE_STOCK_CHANGED, _SKU_KEY, _LINE_EVENT_ID),
 )
 
@@ -112,6 +134,10 @@ def headers(topic: Topic) -> dict[str, Any]:
             "maxLength": MAX_TRACESTATE_CHARS,
         },
     }
+    if topic.partitions is not None:
+        properties["ce_source"] = {"type": "string", "const": "/sluice"}
+        properties["ce_time"] |= {"description": "When a gateway took the order in, UTC with milliseconds."}
+        del properties["sluice-position"]
     required = [name for name in properties if name not in (TRACEPARENT, TRACESTATE)]
     return {"type": "object", "properties": properties, "required": required}
 
@@ -122,11 +148,12 @@ def _name(topic: Topic) -> str:
 
 def _channel(topic: Topic) -> dict[str, Any]:
     name = topic.message.DESCRIPTOR.name
+    partitions = {} if topic.partitions is None else {"partitions": topic.partitions}
     return {
         "address": topic.name,
-        "description": _PARTITIONING,
+        "description": _PARTITIONING if topic.partitions is None else _QUEUE_PARTITIONING,
         "messages": {name: {"$ref": f"#/components/messages/{name}"}},
-        "bindings": {"kafka": {"topic": topic.name, "bindingVersion": "0.5.0"}},
+        "bindings": {"kafka": {"topic": topic.name, **partitions, "bindingVersion": "0.5.0"}},
     }
 
 

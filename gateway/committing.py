@@ -13,7 +13,17 @@ from typing import NamedTuple
 import structlog
 
 from gateway.keepers import KeeperLink
-from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Outcome, Reason, Refused, newly_accepted, newly_held, replayed
+from gateway.outcomes import (
+    RETRY_WHEN_AWAY_S,
+    Accepted,
+    Outcome,
+    Reason,
+    Refused,
+    newly_accepted,
+    newly_held,
+    rejected_before,
+    replayed,
+)
 from journal.events import encode_order_events
 from journal.protocol import (
     Batch,
@@ -30,7 +40,7 @@ from journal.protocol import (
 )
 from sluice.coalescer import Coalescer
 from sluice.errors import JournalUnreachable, Overloaded
-from sluice.model import NewOrder, Order, same_content, units_by_sku
+from sluice.model import NewOrder, Order, OrderState, same_content, units_by_sku
 from sluice.reachability import Reachability
 from sluice.seams.stock_keeper import Settlement
 
@@ -136,7 +146,9 @@ _hold_of = attrgetter("hold")
 
 
 def answer_for_existing(order: NewOrder, stored: Order) -> Outcome:
-    return replayed(stored) if same_content(stored, order) else Refused(Reason.ORDER_ID_REUSED, order.order_id)
+    if not same_content(stored, order):
+        return Refused(Reason.ORDER_ID_REUSED, order.order_id)
+    return rejected_before(stored) if stored.state is OrderState.REJECTED else replayed(stored)
 
 
 class Committing:

@@ -41,6 +41,7 @@ class RpcKeeper:
             sku_indexes=batch.sku_indexes,
             quantities=batch.quantities,
             settlements=[_settlement_message(settlement) for settlement in settlements],
+            shard=batch.shard,
         )
         try:
             response = await self._reserve(request, timeout=timeout_s)
@@ -54,8 +55,8 @@ class RpcKeeper:
             response.owners,
         )
 
-    async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
-        request = stock_pb2.ReserveReturnRequest(skus=units.keys(), units=units.values())
+    async def reserve_return(self, units: Mapping[str, int], shard: int, timeout_s: float) -> tuple[UUID, int]:
+        request = stock_pb2.ReserveReturnRequest(skus=units.keys(), units=units.values(), shard=shard)
         try:
             response = await self._reserve_return(request, timeout=timeout_s)
         except grpc.aio.AioRpcError as error:

@@ -69,12 +69,12 @@ class KeeperLink:
         finally:
             self._reserving.discard(task)
 
-    async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
+    async def reserve_return(self, units: Mapping[str, int], shard: int, timeout_s: float) -> tuple[UUID, int]:
         """Raises KeeperUnreachable."""
         if self.away:
             raise KeeperUnreachable(f"{self.name} is away")
         try:
-            return await self._keeper.reserve_return(units, timeout_s)
+            return await self._keeper.reserve_return(units, shard, timeout_s)
         except KeeperUnreachable as error:
             self.mark_away(str(error))
             raise

@@ -7,9 +7,9 @@ from functools import lru_cache
 import grpc
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from gateway.outcomes import FINAL_REASONS, Accepted, Outcome, Reason, Refused, replayed
+from gateway.outcomes import FINAL_REASONS, Accepted, Outcome, Queued, Reason, Refused, replayed
 from sluice._gen.orders.v1 import orders_pb2
-from sluice.model import NewOrder, Order
+from sluice.model import NewOrder, Order, QueuePosition
 from sluice.rpc.failure import RpcFailure
 
 _CODES = {
@@ -23,6 +23,7 @@ _CODES = {
     Reason.OVERLOADED: grpc.StatusCode.UNAVAILABLE,
     Reason.STOCK_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.JOURNAL_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.QUEUE_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }
@@ -38,6 +39,7 @@ _TEXTS = {
     Reason.OVERLOADED: "too many orders are being decided: send this one again later",
     Reason.STOCK_UNREACHABLE: "the stock of {} cannot be reached: send this order again later",
     Reason.JOURNAL_UNREACHABLE: "the journal cannot be reached: send this order again later",
+    Reason.QUEUE_UNREACHABLE: "the queue cannot be reached: send this order again later",
     Reason.DEADLINE: "the deadline passed before the order was started",
     Reason.INTERNAL: "internal error",
 }
@@ -93,6 +95,25 @@ def refusal_result(order_id: str, refused: Refused) -> orders_pb2.OrderResult:
     )
 
 
+def queued_answer(
+    batch_id: int, orders: Sequence[NewOrder], outcomes: Sequence[Outcome | Queued], *, done: bool
+) -> orders_pb2.PlaceOrdersResponse:
+    """The answer to orders of one batch that were to be queued."""
+    results = [_queued_result(order.order_id, outcome) for order, outcome in zip(orders, outcomes, strict=True)]
+    return orders_pb2.PlaceOrdersResponse(batch_id=batch_id, results=results, done=done)
+
+
+def _queued_result(order_id: str, outcome: Outcome | Queued) -> orders_pb2.OrderResult:
+    if not isinstance(outcome, Queued):
+        return _result(order_id, outcome)
+    return orders_pb2.OrderResult(
+        order_id=order_id,
+        outcome=orders_pb2.OUTCOME_PENDING,
+        replayed=outcome.replayed,
+        queue_position=_position_message(outcome.position),
+    )
+
+
 def batch_answer(
     batch_id: int, orders: Sequence[NewOrder], outcomes: Sequence[Outcome], *, done: bool
 ) -> orders_pb2.PlaceOrdersResponse:
@@ -131,7 +152,18 @@ def accepted_message(order: NewOrder, accepted: Accepted) -> orders_pb2.Order:
     )
 
 
+def _position_message(position: QueuePosition) -> orders_pb2.QueuePosition:
+    return orders_pb2.QueuePosition(partition=position.partition, offset=position.offset)
+
+
 def order_message(order: Order) -> orders_pb2.Order:
+    message = _standing_message(order)
+    if order.queue_position is not None:
+        message.queue_position.CopyFrom(_position_message(order.queue_position))
+    return message
+
+
+def _standing_message(order: Order) -> orders_pb2.Order:
     hold = None if order.hold_end is None else order.hold_end - order.create_time
     new = NewOrder(order.order_id, order.customer_id, order.lines, hold, order.priority)
     return accepted_message(new, replayed(order))

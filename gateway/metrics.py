@@ -1,6 +1,7 @@
 """What a gateway counts, in the design's words. Per batch, not per order, wherever that says the same."""
 
 from collections.abc import Sequence
+from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
 
@@ -11,11 +12,20 @@ LOOK_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
+class OrderCounts(Protocol):
+    """Told what becomes of orders, by whoever decides them."""
+
+    def decided(self, outcomes: Sequence[Outcome]) -> None: ...
+
+    def refused(self, reason: Reason, orders: int) -> None: ...
+
+
 class GatewayMetrics:
     def __init__(self, registry: CollectorRegistry) -> None:
         orders = Counter("sluice_gateway_orders", "orders decided", ["outcome"], registry=registry)
         self._accepted = orders.labels("accepted")
         self._replayed = orders.labels("replayed")
+        self._queued = orders.labels("queued")
         self._refused = {reason: orders.labels(reason.value.lower()) for reason in Reason}
         self._changes = Counter(
             "sluice_gateway_changes",
@@ -32,7 +42,12 @@ class GatewayMetrics:
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
-
+        self.queue_append_seconds = Histogram(
+            "sluice_gateway_queue_append_seconds",
+            "one batch of queued orders, from its first byte until the queue has it",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
         self.stock_look_seconds = Histogram(
             "sluice_gateway_stock_look_seconds",
             "one look at the stock of all watched SKUs",
@@ -56,6 +71,9 @@ class GatewayMetrics:
                 (self._replayed if outcome.replayed else self._accepted).inc()
             else:
                 self._refused[outcome.reason].inc()
+
+    def queued(self, orders: int) -> None:
+        self._queued.inc(orders)
 
     def refused(self, reason: Reason, orders: int) -> None:
         self._refused[reason].inc(orders)

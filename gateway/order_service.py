@@ -3,34 +3,37 @@
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Callable
 from typing import Any
 
 import grpc
 
+from gateway import order_batches
+from gateway.batch_reading import OrderBatch, read_batch
 from gateway.changing import Changing, NotAllowed
 from gateway.messages import (
     accepted_message,
-    batch_answer,
     order_message,
     refusal_failure,
     refusal_result,
     state_failure,
 )
 from gateway.metrics import GatewayMetrics
-from gateway.outcomes import RETRY_WHEN_AWAY_S, RETRY_WHEN_STOPPING_S, STOPPING, Outcome, Reason, Refused
+from gateway.outcomes import RETRY_WHEN_AWAY_S, RETRY_WHEN_STOPPING_S, STOPPING, Queued, Reason, Refused
 from gateway.paging import make_token, page_size, read_token
-from gateway.placing import Group, Placing
+from gateway.placing import Group
+from gateway.queueing import Queueing, pending_order
+from gateway.shards import OrderShards
 from gateway.validation import Violation, name_violations, parse_order, parse_uuid
 from gateway.watches import Stopping
-from gateway.watching import NoSuchOrder, Watching
-from journal.protocol import Journal
+from gateway.watching import NoSuchOrder
+from journal.protocol import Journals
 from sluice._gen.orders.v1 import orders_pb2
-from sluice.errors import JournalUnreachable, Overloaded
-from sluice.model import MAX_ORDERS_PER_BATCH, NewOrder
+from sluice.errors import JournalUnreachable, LogUnreachable, Overloaded
+from sluice.model import NewOrder, QueuePosition
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
-from sluice.trace_context import TraceContext, trace_context
+from sluice.trace_context import trace_context
 
 SERVICE_NAME = "sluice.orders.v1.OrderService"
 
@@ -41,23 +44,21 @@ NO_DEADLINE_S = 30.0
 class OrderService:
     def __init__(
         self,
-        placing: Placing,
-        confirming: Changing,
-        cancelling: Changing,
-        watching: Watching,
-        journal: Journal,
+        shards: OrderShards,
+        queueing: Queueing,
+        journals: Journals,
         *,
         max_batches_in_flight: int,
         metrics: GatewayMetrics,
     ) -> None:
-        self._placing = placing
-        self._confirming = confirming
-        self._cancelling = cancelling
-        self._watching = watching
-        self._journal = journal
+        self._shards = shards
+        self._queueing = queueing
+        self._journals = journals
         self._max_batches_in_flight = max_batches_in_flight
         self._metrics = metrics
         self._readers: set[asyncio.Task[None]] = set()
+        self._no_streams = asyncio.Event()
+        self._no_streams.set()
         self._draining = False
 
     def handler(self) -> grpc.GenericRpcHandler:
@@ -65,7 +66,7 @@ class OrderService:
             SERVICE_NAME,
             {
                 "PlaceOrder": server.unary(self.place_order, orders_pb2.PlaceOrderRequest),
-                "PlaceOrders": server.stream(self.place_orders, orders_pb2.PlaceOrdersRequest),
+                "PlaceOrders": server.stream(self.place_orders, read_batch),
                 "GetOrder": server.unary(self.get_order, orders_pb2.GetOrderRequest),
                 "ListOrders": server.unary(self.list_orders, orders_pb2.ListOrdersRequest),
                 "CancelOrder": server.unary(self.cancel_order, orders_pb2.CancelOrderRequest),
@@ -80,8 +81,10 @@ class OrderService:
         if not isinstance(order, NewOrder):
             self._metrics.refused(Reason.INVALID_ORDER, 1)
             raise invalid(order, Reason.INVALID_ORDER.value)
+        if request.mode == orders_pb2.MODE_QUEUED:
+            return await self._queue_order(order)
         try:
-            (group,) = self._placing.submit([order], started + (context.time_remaining() or NO_DEADLINE_S))
+            (group,) = self._shards.submit([order], started + (context.time_remaining() or NO_DEADLINE_S))
         except Overloaded as error:
             raise refusal_failure(Refused(Reason.OVERLOADED, "", error.retry_after_s)) from error
         (outcome,) = await group.decided()
@@ -90,15 +93,29 @@ class OrderService:
             raise refusal_failure(outcome)
         return orders_pb2.PlaceOrderResponse(order=accepted_message(order, outcome), replayed=outcome.replayed)
 
+    async def _queue_order(self, order: NewOrder) -> orders_pb2.PlaceOrderResponse:
+        (outcome,) = await self._queueing.queue([order])
+        match outcome:
+            case Refused():
+                raise refusal_failure(outcome)
+            case Queued():
+                message = order_message(pending_order(order, outcome))
+            case accepted:
+                message = accepted_message(order, accepted)
+        return orders_pb2.PlaceOrderResponse(order=message, replayed=outcome.replayed)
+
     async def place_orders(
-        self, requests: AsyncIterator[orders_pb2.PlaceOrdersRequest], context: Any
+        self, requests: AsyncIterator[OrderBatch], context: Any
     ) -> AsyncIterator[orders_pb2.PlaceOrdersResponse]:
         """Reads ahead a bounded number of batches; answers in the order in which groups are decided."""
+        if self._draining:
+            raise _elsewhere(STOPPING, "this gateway stops: open the stream again", RETRY_WHEN_STOPPING_S)
         answers: asyncio.Queue[orders_pb2.PlaceOrdersResponse | None] = asyncio.Queue()
         places = asyncio.Semaphore(self._max_batches_in_flight)
         async with asyncio.TaskGroup() as tasks:
             reader = tasks.create_task(self._read_batches(requests, context, places, answers, tasks))
             self._readers.add(reader)
+            self._no_streams.clear()
             try:
                 while (answer := await answers.get()) is not None:
                     yield answer
@@ -106,13 +123,22 @@ class OrderService:
                         places.release()  # only now: a client that does not read is not read either
             finally:
                 self._readers.discard(reader)
+                if not self._readers:
+                    self._no_streams.set()
                 reader.cancel()
 
-    def stop_reading(self) -> None:
-        """Drains the streams: what was read is decided and answered, then the stream ends."""
+    async def end_streams(self, limit_s: float) -> bool:
+        """Drains the streams: what was read is decided and answered, then each ends; within the limit. Returns whether
+        any was open.
+        """
         self._draining = True
+        any_open = bool(self._readers)
         for reader in self._readers:
             reader.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limit_s):
+                await self._no_streams.wait()
+        return any_open
 
     async def get_order(self, request: orders_pb2.GetOrderRequest, context: Any) -> orders_pb2.GetOrderResponse:
         del context
@@ -120,12 +146,15 @@ class OrderService:
         if violations:
             raise invalid(violations)
         try:
-            found = await self._journal.find_orders([order_id])
+            found = await self._journals.find_orders([order_id])
+            order = found.get(order_id) or await self._queueing.find(order_id, _position_of(request))
         except JournalUnreachable as error:
             raise _journal_unreachable() from error
-        if order_id not in found:
+        except LogUnreachable as error:
+            raise _queue_unreachable() from error
+        if order is None:
             raise refusal_failure(Refused(Reason.ORDER_NOT_FOUND, order_id))
-        return orders_pb2.GetOrderResponse(order=order_message(found[order_id]))
+        return orders_pb2.GetOrderResponse(order=order_message(order))
 
     async def list_orders(self, request: orders_pb2.ListOrdersRequest, context: Any) -> orders_pb2.ListOrdersResponse:
         del context
@@ -139,7 +168,7 @@ class OrderService:
         if violations:
             raise invalid(violations)
         try:
-            orders = await self._journal.list_orders(customer_id, before, size)
+            orders = await self._journals.list_orders(customer_id, before, size)
         except JournalUnreachable as error:
             raise _journal_unreachable() from error
         token = make_token(request.customer_id, orders[-1].order_id) if len(orders) == size else ""
@@ -148,12 +177,31 @@ class OrderService:
     async def cancel_order(
         self, request: orders_pb2.CancelOrderRequest, context: Any
     ) -> orders_pb2.CancelOrderResponse:
-        return orders_pb2.CancelOrderResponse(order=await _changed(self._cancelling, request.order_id, context))
+        order = await self._changed(lambda each: self._shards.of(each).cancelling, request.order_id, context)
+        return orders_pb2.CancelOrderResponse(order=order)
 
     async def confirm_order(
         self, request: orders_pb2.ConfirmOrderRequest, context: Any
     ) -> orders_pb2.ConfirmOrderResponse:
-        return orders_pb2.ConfirmOrderResponse(order=await _changed(self._confirming, request.order_id, context))
+        order = await self._changed(lambda each: self._shards.of(each).confirming, request.order_id, context)
+        return orders_pb2.ConfirmOrderResponse(order=order)
+
+    async def _changed(self, changing_of: Callable[[str], Changing], given_id: str, context: Any) -> orders_pb2.Order:
+        order_id, violations = parse_uuid(given_id, "order_id")
+        if violations:
+            raise invalid(violations)
+        match await changing_of(order_id).change(order_id, trace_context(context.invocation_metadata())):
+            case Refused(Reason.ORDER_NOT_FOUND) as refused:
+                with contextlib.suppress(LogUnreachable):
+                    if (pending := await self._queueing.find(order_id, None)) is not None:
+                        raise state_failure(pending)
+                raise refusal_failure(refused)
+            case Refused() as refused:
+                raise refusal_failure(refused)
+            case NotAllowed(order):
+                raise state_failure(order)
+            case order:
+                return order_message(order)
 
     async def watch_order(
         self, request: orders_pb2.WatchOrderRequest, context: Any
@@ -163,13 +211,17 @@ class OrderService:
         if violations:
             raise invalid(violations)
         try:
-            async with contextlib.aclosing(self._watching.watch(order_id, request.after_version)) as orders:
+            watching = self._shards.of(order_id).watching
+            watch = watching.watch(order_id, request.after_version, _position_of(request))
+            async with contextlib.aclosing(watch) as orders:
                 async for order in orders:
                     yield orders_pb2.WatchOrderResponse(order=order_message(order))
         except NoSuchOrder as error:
             raise refusal_failure(Refused(Reason.ORDER_NOT_FOUND, order_id)) from error
         except JournalUnreachable as error:
             raise _journal_unreachable() from error
+        except LogUnreachable as error:
+            raise _queue_unreachable() from error
         except Overloaded as error:
             raise _watch_elsewhere(Reason.OVERLOADED.value, str(error), error.retry_after_s) from error
         except Stopping as error:
@@ -177,7 +229,7 @@ class OrderService:
 
     async def _read_batches(
         self,
-        requests: AsyncIterator[orders_pb2.PlaceOrdersRequest],
+        requests: AsyncIterator[OrderBatch],
         context: Any,
         places: asyncio.Semaphore,
         answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]",
@@ -186,10 +238,11 @@ class OrderService:
         deciding: set[asyncio.Task[None]] = set()
         trace = trace_context(context.invocation_metadata())
         try:
-            async for request in requests:
+            async for batch in requests:
                 await places.acquire()
                 deadline = time.monotonic() + (context.time_remaining() or NO_DEADLINE_S)
-                task = tasks.create_task(self._decide_batch(request, trace, deadline, answers))
+                of_trace = batch if trace is None else batch.traced(trace)
+                task = tasks.create_task(self._decide_batch(of_trace, deadline, answers))
                 deciding.add(task)
                 task.add_done_callback(deciding.discard)
         except asyncio.CancelledError:
@@ -200,78 +253,51 @@ class OrderService:
         answers.put_nowait(None)
 
     async def _decide_batch(
-        self,
-        request: orders_pb2.PlaceOrdersRequest,
-        trace: TraceContext | None,
-        deadline: float,
-        answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]",
+        self, batch: OrderBatch, deadline: float, answers: "asyncio.Queue[orders_pb2.PlaceOrdersResponse | None]"
     ) -> None:
         started = time.monotonic()
-        batch_id = request.batch_id
-        orders, results = _parse_batch(request, trace)
+        batch_id = batch.batch_id
+        to_decide, to_queue, results = order_batches.sort_out(batch)
         if results:
             self._metrics.refused(Reason.INVALID_ORDER, len(results))
         groups: list[Group] = []
-        if orders:
+        if to_decide:
             try:
-                groups = self._placing.submit(orders, deadline)
+                groups = self._shards.submit(to_decide, deadline)
             except Overloaded as error:
                 refused = Refused(Reason.OVERLOADED, "", error.retry_after_s)
-                results += [refusal_result(order.order_id, refused) for order in orders]
-        if results or not groups:
-            answers.put_nowait(orders_pb2.PlaceOrdersResponse(batch_id=batch_id, results=results, done=not groups))
-        left = len(groups)
-        for decided in asyncio.as_completed([_decided(group) for group in groups]):
+                results += [refusal_result(order.order_id, refused) for order in to_decide]
+        coming = [order_batches.decided(batch_id, group) for group in groups]
+        if to_queue:
+            coming.append(order_batches.queued(batch_id, to_queue, self._queueing))
+        left = len(coming)
+        if results or not left:
+            answers.put_nowait(orders_pb2.PlaceOrdersResponse(batch_id=batch_id, results=results, done=not left))
+        for each in asyncio.as_completed(coming):
             left -= 1
-            group, outcomes = await decided
-            answers.put_nowait(batch_answer(batch_id, group.orders, outcomes, done=left == 0))
+            answer = await each
+            answers.put_nowait(answer(done=left == 0))
         self._metrics.place_seconds.observe(time.monotonic() - started)
 
 
-async def _changed(changing: Changing, given_id: str, context: Any) -> orders_pb2.Order:
-    order_id, violations = parse_uuid(given_id, "order_id")
-    if violations:
-        raise invalid(violations)
-    match await changing.change(order_id, trace_context(context.invocation_metadata())):
-        case Refused() as refused:
-            raise refusal_failure(refused)
-        case NotAllowed(order):
-            raise state_failure(order)
-        case order:
-            return order_message(order)
-
-
-async def _decided(group: Group) -> tuple[Group, list[Outcome]]:
-    return group, await group.decided()
-
-
-def _parse_batch(
-    request: orders_pb2.PlaceOrdersRequest, trace: TraceContext | None
-) -> tuple[list[NewOrder], list[orders_pb2.OrderResult]]:
-    """The good orders, and a result for each bad one; all are bad if there are too many."""
-    orders: list[NewOrder] = []
-    results: list[orders_pb2.OrderResult] = []
-    if len(request.orders) > MAX_ORDERS_PER_BATCH:
-        too_many = Refused(Reason.INVALID_ORDER, f"orders: a batch has at most {MAX_ORDERS_PER_BATCH} orders")
-        return [], [refusal_result(message.order_id, too_many) for message in request.orders]
-    for index, message in enumerate(request.orders):
-        order = parse_order(message, trace)
-        if isinstance(order, NewOrder):
-            orders.append(order)
-        else:
-            text = "; ".join(f"orders[{index}].{field}: {description}" for field, description in order)
-            results.append(refusal_result(message.order_id, Refused(Reason.INVALID_ORDER, text)))
-    return orders, results
+def _position_of(request: orders_pb2.GetOrderRequest | orders_pb2.WatchOrderRequest) -> QueuePosition | None:
+    if not request.HasField("queue_position"):
+        return None
+    return QueuePosition(request.queue_position.partition, request.queue_position.offset)
 
 
 def _watch_elsewhere(reason: str, why: str, retry_after_s: float) -> RpcFailure:
-    return RpcFailure(
-        grpc.StatusCode.UNAVAILABLE,
-        reason,
-        f"{why}: watch the order again, here later or at another gateway, from the last version that you were told",
-        retry_after_s=retry_after_s,
-    )
+    return _elsewhere(reason, f"{why}: watch the order again, from the last version that you were told", retry_after_s)
+
+
+def _elsewhere(reason: str, why: str, retry_after_s: float) -> RpcFailure:
+    message = f"{why}, here later or at another gateway"
+    return RpcFailure(grpc.StatusCode.UNAVAILABLE, reason, message, retry_after_s=retry_after_s)
 
 
 def _journal_unreachable() -> RpcFailure:
     return refusal_failure(Refused(Reason.JOURNAL_UNREACHABLE, "", RETRY_WHEN_AWAY_S))
+
+
+def _queue_unreachable() -> RpcFailure:
+    return refusal_failure(Refused(Reason.QUEUE_UNREACHABLE, "", RETRY_WHEN_AWAY_S))

@@ -4,7 +4,7 @@ from datetime import datetime
 from enum import Enum
 from typing import NamedTuple
 
-from sluice.model import Order, OrderState
+from sluice.model import Order, OrderState, QueuePosition
 
 RETRY_WHEN_AWAY_S = 1.0
 """When callers are asked to come back while something that we need is away: it is probed twice as often."""
@@ -30,6 +30,7 @@ class Reason(Enum):
     OVERLOADED = "OVERLOADED"
     STOCK_UNREACHABLE = "STOCK_UNREACHABLE"
     JOURNAL_UNREACHABLE = "JOURNAL_UNREACHABLE"
+    QUEUE_UNREACHABLE = "QUEUE_UNREACHABLE"
     DEADLINE = "DEADLINE"
     INTERNAL = "INTERNAL"
 
@@ -57,6 +58,14 @@ class Accepted(NamedTuple):
     reason: str = ""  # why it ended, if it has
 
 
+class Queued(NamedTuple):
+    """The order stands in the queue and will be decided. `replayed`: it stood there before this request."""
+
+    request_time: datetime
+    position: QueuePosition
+    replayed: bool
+
+
 class Refused(NamedTuple):
     """The order does not stand, as far as is known. `subject` is the SKU or field that decided it, if one did; `limit`
     what a customer may have of it, where that decided.
@@ -77,6 +86,11 @@ def newly_accepted(now: datetime) -> Accepted:
 
 def newly_held(now: datetime) -> Accepted:
     return Accepted(now, now, OrderState.HELD, 1, replayed=False)
+
+
+def rejected_before(order: Order) -> Refused:
+    """The answer to an order that was queued and is REJECTED: whoever places it again gets its rejection again."""
+    return Refused(Reason(order.reason), order.lines[0].sku if len(order.lines) == 1 else "")
 
 
 def replayed(order: Order) -> Accepted:

@@ -1,4 +1,4 @@
-"""The heart: `submit(orders)` decides every order. The unary call, the stream and later the queue all end here.
+"""The heart: `submit(orders)` decides every order. The unary call, the stream and the queue all end here.
 
 Orders that need the same stock server travel together; carts over several servers travel apart, so that a slow
 server delays only those who need it. A group is reserved, committed and settled as one.
@@ -19,7 +19,7 @@ from gateway.committing import (
     answer_for_existing,
 )
 from gateway.keepers import KeeperLink, Keepers
-from gateway.metrics import GatewayMetrics
+from gateway.metrics import OrderCounts
 from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Outcome, Reason, Refused
 from journal.protocol import Journal
 from sluice.coalescer import Coalescer
@@ -98,7 +98,7 @@ class Placing:
         monotonic: Callable[[], float],
         reserve_limit_s: float,
         max_orders_in_flight: int,
-        metrics: GatewayMetrics,
+        metrics: OrderCounts,
     ) -> None:
         """`reserve_limit_s`: from an order's arrival until it must have its units, whoever has to be asked for them."""
         self._keepers = keepers
@@ -350,7 +350,7 @@ class Placing:
             asked = reserved.whole if skus is None else [order for order in reserved.whole if _needs(order, skus)]
             if not asked:
                 continue
-            batch = reserve_batch(asked, skus)
+            batch = reserve_batch(asked, skus, self._journal.shard)
             try:
                 # Who waited long for a place in the lane is asked for all the same, if only for what is in memory.
                 timeout_s = max(reserve_by - self._monotonic(), LEAST_RESERVE_S)
@@ -487,7 +487,7 @@ def _refusal(verdict: Verdict, sku: str) -> Refused:
     return Refused(_RETRY_VERDICTS[verdict], sku, RETRY_WHEN_AWAY_S)
 
 
-def reserve_batch(orders: Sequence[NewOrder], owned: frozenset[str] | None) -> ReserveBatch:
+def reserve_batch(orders: Sequence[NewOrder], owned: frozenset[str] | None, shard: int) -> ReserveBatch:
     """The columns of `orders`: of all their lines, or of those with a SKU in `owned`."""
     index_of: dict[str, int] = {}
     lines_per_order: list[int] = []
@@ -501,7 +501,7 @@ def reserve_batch(orders: Sequence[NewOrder], owned: frozenset[str] | None) -> R
                 quantities.append(quantity)
         lines_per_order.append(len(quantities) - before)
     one_line_each = len(quantities) == len(orders)
-    return ReserveBatch(list(index_of), () if one_line_each else lines_per_order, sku_indexes, quantities)
+    return ReserveBatch(list(index_of), () if one_line_each else lines_per_order, sku_indexes, quantities, shard)
 
 
 def _needs(order: NewOrder, skus: frozenset[str]) -> bool:

@@ -5,7 +5,7 @@ from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from gateway.messages import timestamp
-from journal.protocol import Journal
+from journal.protocol import Journals
 from sluice import counting
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.model import StockPolicy
@@ -16,7 +16,7 @@ READS_AT_ONCE = 32
 
 
 class StockReading:
-    def __init__(self, store: StockStore, journal: Journal, *, now: Callable[[], datetime]) -> None:
+    def __init__(self, store: StockStore, journal: Journals, *, now: Callable[[], datetime]) -> None:
         self._store = store
         self._journal = journal
         self._now = now

@@ -14,7 +14,7 @@ from gateway.stock_reading import StockReading
 from gateway.stock_watching import NoSuchSkuToWatch, StockWatching
 from gateway.validation import Violation, name_violations, parse_uuid
 from gateway.watches import Stopping
-from journal.protocol import Journal
+from journal.protocol import Journals
 from sluice import counting
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.errors import JournalUnreachable, Overloaded, StoreUnreachable
@@ -60,9 +60,9 @@ _POLICIES = {
 
 
 class StockService:
-    def __init__(self, store: StockStore, journal: Journal, reading: StockReading, watching: StockWatching) -> None:
+    def __init__(self, store: StockStore, journals: Journals, reading: StockReading, watching: StockWatching) -> None:
         self._store = store
-        self._journal = journal
+        self._journals = journals
         self._reading = reading
         self._watching = watching
 
@@ -208,10 +208,13 @@ class StockService:
             violations.append(Violation("units", f"must be at most {MAX_RESTOCK_UNITS}"))
         if violations:
             raise invalid(violations)
+        (journal, *others) = self._journals.shards
+        if others:
+            raise _limits_need_one_journal(1 + len(others))
         # A misspelt SKU must not look as if it had a limit now.
         if await self._store.read(request.sku, Consistency.QUORUM) is None:
             raise sku_not_found(request.sku)
-        await self._journal.set_limit(request.sku, request.units or None)
+        await journal.set_limit(request.sku, request.units or None)
         return stock_pb2.SetCustomerLimitResponse(sku=request.sku, units=request.units)
 
     async def get_customer_limit(
@@ -221,8 +224,9 @@ class StockService:
         violations = name_violations(sku, "sku") + (name_violations(customer_id, "customer_id") if customer_id else [])
         if violations:
             raise invalid(violations)
-        limits = await self._journal.limits([sku])
-        counted = await self._journal.counted_units(customer_id, [sku]) if customer_id else {}
+        journal = self._journals.shards[0]  # of several none has a limit
+        limits = await journal.limits([sku])
+        counted = await journal.counted_units(customer_id, [sku]) if customer_id else {}
         return stock_pb2.GetCustomerLimitResponse(sku=sku, units=limits.get(sku, 0), counted=counted.get(sku, 0))
 
     async def _add_units(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
@@ -244,6 +248,14 @@ class StockService:
 
 def sku_not_found(sku: str) -> RpcFailure:
     return RpcFailure(grpc.StatusCode.NOT_FOUND, "SKU_NOT_FOUND", f"there is no SKU {sku}", metadata={"sku": sku})
+
+
+def _limits_need_one_journal(journals: int) -> RpcFailure:
+    return RpcFailure(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "LIMITS_NEED_ONE_JOURNAL",
+        f"orders are divided over {journals} journals, and a limit per customer is counted within one",
+    )
 
 
 def _sku_exists(sku: str) -> RpcFailure:

@@ -25,7 +25,7 @@ _UUID = re.compile(r"[0-9a-f]{8}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{4}-[0-9a-f]{12
 CACHED_LINES = 16_384
 """(SKU, quantity) repeats in a sale; checking it anew costs more than finding it. About 4 MB."""
 
-_DIRECT_MODES = (orders_pb2.MODE_UNSPECIFIED, orders_pb2.MODE_DIRECT)
+_MODES = (orders_pb2.MODE_UNSPECIFIED, orders_pb2.MODE_DIRECT, orders_pb2.MODE_QUEUED)
 
 
 class Violation(NamedTuple):
@@ -46,7 +46,7 @@ def parse_order(message: orders_pb2.PlaceOrderRequest, trace: TraceContext | Non
         good_lines
         and _UUID.fullmatch(order_id)
         and is_name(customer_id)
-        and message.mode in _DIRECT_MODES
+        and message.mode in _MODES
         and priority <= MAX_PRIORITY
     ):
         if not message.HasField("hold"):
@@ -114,6 +114,6 @@ def _violations(message: orders_pb2.PlaceOrderRequest, lines: list[Line]) -> lis
         found.append(Violation("hold", f"must be {MIN_HOLD.seconds} s to {MAX_HOLD.days} days"))
     if message.priority > MAX_PRIORITY:
         found.append(Violation("priority", f"must be 0 to {MAX_PRIORITY}"))
-    if message.mode not in _DIRECT_MODES:
-        found.append(Violation("mode", "only MODE_DIRECT is available in this version"))
+    if message.mode not in _MODES:
+        found.append(Violation("mode", "must be MODE_DIRECT or MODE_QUEUED"))
     return found

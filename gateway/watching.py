@@ -14,7 +14,7 @@ from gateway.watches import Bell, Stopping, Watches
 from journal.protocol import Journal
 from sluice.coalescer import Coalescer
 from sluice.errors import JournalUnreachable
-from sluice.model import FINAL_STATES, Order
+from sluice.model import FINAL_STATES, Order, QueuePosition
 from sluice.reachability import Reachability
 
 MAX_ORDERS_PER_LOOK = 2_000
@@ -24,8 +24,15 @@ FIRST_LOOKS_IN_FLIGHT = 1
 """When a gateway has stopped, all who watched there come at once: they are looked up together, a batch at a time."""
 
 
+_BEFORE_ALL_VERSIONS = -1
+"""An order in the queue has version 0, and who asks for all versions is told that it is there."""
+
+FindQueued = Callable[[str, QueuePosition | None], Awaitable[Order | None]]
+"""An order that does not stand in the journal, as it stands in the queue. Raises LogUnreachable."""
+
+
 class NoSuchOrder(LookupError):
-    """Nobody can watch an order that does not stand."""
+    """Nobody can watch an order that stands nowhere."""
 
 
 class _Asked(NamedTuple):
@@ -53,6 +60,7 @@ class Watching:
         self,
         journal: Journal,
         reachability: Reachability,
+        find_queued: FindQueued,
         *,
         max_watches: int,
         metrics: GatewayMetrics,
@@ -60,6 +68,7 @@ class Watching:
     ) -> None:
         self._journal = journal
         self._reachability = reachability
+        self._find_queued = find_queued
         self._metrics = metrics
         self._sleep = sleep
         self._watches: Watches[_Watched] = Watches(max_watches, "too many orders are being watched")
@@ -75,20 +84,22 @@ class Watching:
     def open_watches(self) -> int:
         return self._watches.open_watches
 
-    async def watch(self, order_id: str, after_version: int) -> AsyncGenerator[Order, None]:
+    async def watch(
+        self, order_id: str, after_version: int, position: QueuePosition | None = None
+    ) -> AsyncGenerator[Order, None]:
         """The order as it stands, if that is above `after_version`, and then as it stands whenever it has moved;
-        ends when it is final.
+        ends when it is final. `position`: where it was queued, if it was.
 
-        Raises Overloaded, NoSuchOrder, Stopping, and JournalUnreachable before the first order only: afterwards a
-        watch outlasts a journal that is away.
+        Raises Overloaded, NoSuchOrder, Stopping, and JournalUnreachable and LogUnreachable before the first order only:
+        afterwards a watch outlasts a journal that is away.
         """
         with self._watches.place():
-            found = await self._first_look(order_id)
+            found = await self._first_look(order_id) or await self._find_queued(order_id, position)
             if found is None:
                 raise NoSuchOrder(order_id)
             with self._watches.watching(order_id, _Watched(found)) as watched:
                 watched.seen(found)
-                told = after_version
+                told = after_version or _BEFORE_ALL_VERSIONS
                 while True:
                     if self._watches.stopping:
                         raise Stopping

@@ -26,8 +26,9 @@ of a machine that vanished is free again after about eight seconds.
 # SQLSTATE classes and codes that are the world's fault, not a bug's.
 _OUTCOME_UNKNOWN = ("08", "57P01", "57P02", "57P03")
 """Connection lost; the server shuts down, crashes, is not up yet: the answer is missing, not negative."""
-_NOTHING_HAPPENED = ("53", "58", "57014", "25006", "55P03")
-"""Out of disk, memory or connections; I/O error; statement timeout; read-only standby: the transaction was aborted."""
+_NOTHING_HAPPENED = ("53", "58", "57014", "25006", "55P03", "55000")
+"""Out of disk, memory or connections; I/O error; statement timeout; read-only standby: the transaction was aborted.
+The last one: the database accepts no connections now."""
 
 
 async def connect(url: str, timeout_s: float, statement_timeout_s: float) -> Connection:

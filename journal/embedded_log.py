@@ -1,4 +1,4 @@
-"""The event log of a process that runs everything: the outbox itself, whose rows are kept."""
+"""The event log of a process that runs everything: the outbox itself, whose rows are kept, and the queue beside it."""
 
 import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
@@ -8,7 +8,7 @@ from uuid import UUID
 from journal.events import decode_events
 from journal.protocol import OutboxRow
 from sluice.errors import JournalUnreachable, LogUnreachable
-from sluice.seams.event_log import LoggedEvent
+from sluice.seams.event_log import TOPIC_ORDER_REQUESTED, LoggedEvent
 
 READ_ROWS = 50
 """A row holds up to about 1 MB."""
@@ -20,7 +20,7 @@ ONLY_PARTITION = 0
 
 
 class KeptOutbox(Protocol):
-    """What the SQLite journal offers to readers besides the lease."""
+    """What the SQLite journal offers to readers besides the lease, and the queue in the same file."""
 
     @property
     def journal_id(self) -> UUID: ...
@@ -33,29 +33,37 @@ class KeptOutbox(Protocol):
 
 
 class EmbeddedLog:
-    """One partition; an event's offset is its place among the topic's events."""
+    """One partition; an event's offset is its place among the topic's events. `queue` has `order-requested`."""
 
-    def __init__(self, outbox: KeptOutbox, *, sleep: Callable[[float], Awaitable[None]] = asyncio.sleep) -> None:
+    def __init__(
+        self,
+        outbox: KeptOutbox,
+        queue: KeptOutbox | None = None,
+        *,
+        sleep: Callable[[float], Awaitable[None]] = asyncio.sleep,
+    ) -> None:
         self._outbox = outbox
+        self._queue = queue or outbox
         self._sleep = sleep
 
     async def read(self, topic: str, *, follow: bool) -> AsyncIterator[LoggedEvent]:
         """See EventLog. Raises LogUnreachable, MalformedOutboxRow."""
         offset = 0
+        outbox = self._queue if topic == TOPIC_ORDER_REQUESTED else self._outbox
         try:
-            async for rows in self._follow() if follow else self._outbox.scan_outbox():
+            async for rows in self._follow(outbox) if follow else outbox.scan_outbox():
                 for row in rows:
-                    for event in decode_events(row, self._outbox.journal_id):
+                    for event in decode_events(row, outbox.journal_id):
                         if event.topic == topic:
                             yield LoggedEvent(event, ONLY_PARTITION, offset)
                             offset += 1
         except JournalUnreachable as error:
             raise LogUnreachable(str(error)) from error
 
-    async def _follow(self) -> AsyncIterator[Sequence[OutboxRow]]:
+    async def _follow(self, outbox: KeptOutbox) -> AsyncIterator[Sequence[OutboxRow]]:
         number = 0
         while True:
-            rows = await self._outbox.read_outbox(number, READ_ROWS)
+            rows = await outbox.read_outbox(number, READ_ROWS)
             if rows:
                 number = rows[-1].number
                 yield rows

@@ -5,29 +5,40 @@ Encoding is on the way of every order, so the wire format is put together by han
 it to what the generated classes read.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime, timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
 from typing import NamedTuple
 from uuid import UUID
 
 from google.protobuf.message import DecodeError
 from google.protobuf.timestamp_pb2 import Timestamp
 
-from journal.protocol import OutboxRow, Transition
+from journal.protocol import OutboxRow, Rejection, Transition
 from sluice._gen.events.v1.events_pb2 import (
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
+    OrderLine,
+    OrderRejected,
+    OrderRequested,
     OrderValidated,
     StockChanged,
 )
 from sluice._gen.events.v1.events_pb2 import TraceContext as TraceContextMessage
 from sluice.model import Line, NewOrder, OrderState
+from sluice.order_requests import (
+    TYPE_ORDER_REQUESTED,
+    OrderRequest,
+    encode_request,
+    request_event_id,
+)
 from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
     TOPIC_ORDER_CONFIRMED,
     TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_REJECTED,
+    TOPIC_ORDER_REQUESTED,
     TOPIC_ORDER_VALIDATED,
     TOPIC_STOCK_CHANGED,
     Event,
@@ -39,6 +50,7 @@ TYPE_ORDER_CREATED = "sluice.order.created.v1"
 TYPE_ORDER_VALIDATED = "sluice.order.validated.v1"
 TYPE_ORDER_CONFIRMED = "sluice.order.confirmed.v1"
 TYPE_ORDER_CANCELLED = "sluice.order.cancelled.v1"
+TYPE_ORDER_REJECTED = "sluice.order.rejected.v1"
 TYPE_STOCK_CHANGED = "sluice.stock.changed.v1"
 
 FIRST_ORDER_VERSION = 1
@@ -59,6 +71,8 @@ _OUTBOX_STOCK_CHANGED = b"\x12"
 _OUTBOX_ORDER_VALIDATED = b"\x1a"
 _OUTBOX_ORDER_CONFIRMED = b"\x22"
 _OUTBOX_ORDER_CANCELLED = b"\x2a"
+_OUTBOX_ORDER_REJECTED = b"\x42"
+_OUTBOX_ORDER_REQUESTED = b"\x4a"
 _OUTBOX_TRACE_CONTEXT = b"\x7a"
 _ORDER_ID = b"\x0a\x24"  # with its constant length
 _ORDER_ID_AT = len(_ORDER_ID)
@@ -233,6 +247,40 @@ def encode_transition_events(transitions: Sequence[Transition], time: datetime) 
     return b"".join(pieces), event_count
 
 
+def encode_rejection_events(rejections: Sequence[Rejection], time: datetime) -> tuple[bytes, int]:
+    """The events of orders that were queued and not accepted, and how many: one for each order."""
+    pieces = []
+    current: TraceContext | None = None
+    for order, reason, sku, restocked in rejections:
+        if order.trace != current:
+            pieces.append(_trace_entry(order.trace))
+            current = order.trace
+        message = OrderRejected(
+            order_id=order.order_id,
+            customer_id=order.customer_id,
+            lines=[OrderLine(sku=line.sku, quantity=line.quantity) for line in order.lines],
+            reason=reason,
+            version=FIRST_ORDER_VERSION,
+            sku=sku,
+            restocked=restocked,
+        )
+        message.time.FromDatetime(time)
+        pieces.append(_sized(_OUTBOX_ORDER_REJECTED + _sized(message.SerializeToString())))
+    return b"".join(pieces), len(rejections)
+
+
+def encode_request_events(requests: Sequence[OrderRequest]) -> tuple[bytes, int]:
+    """Orders for a queue that is kept in the form of an outbox, and how many."""
+    pieces = []
+    current: TraceContext | None = None
+    for request in requests:
+        if request.order.trace != current:
+            current = request.order.trace
+            pieces.append(_trace_entry(current))
+        pieces.append(_sized(_OUTBOX_ORDER_REQUESTED + _sized(encode_request(*request))))
+    return b"".join(pieces), len(requests)
+
+
 _TELLS_ONLY_ITS_STATE = {
     OrderState.VALIDATED: _OUTBOX_ORDER_VALIDATED,
     OrderState.CONFIRMED: _OUTBOX_ORDER_CONFIRMED,
@@ -319,7 +367,7 @@ def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:
             elif kind == _KIND_TRACE_CONTEXT:
                 trace = _trace_of(value)
             else:
-                events.append(_moved(kind, value, position)._replace(trace=trace))
+                events.append(_other_event(kind, value, position)._replace(trace=trace))
     except (IndexError, UnicodeDecodeError, DecodeError) as error:
         raise MalformedOutboxRow(number, f"event {len(events)} cannot be read: {error}") from error
     if len(events) != row.event_count:
@@ -361,20 +409,39 @@ def _order_created(value: bytes, position: Position) -> Event:
     return Event(TOPIC_ORDER_CREATED, order_id, value, event_id, TYPE_ORDER_CREATED, time_ms, position)
 
 
-_MOVED_EVENTS: Mapping[int, tuple[str, str, type[OrderValidated | OrderConfirmed | OrderCancelled]]] = {
-    _OUTBOX_ORDER_VALIDATED[0]: (TOPIC_ORDER_VALIDATED, TYPE_ORDER_VALIDATED, OrderValidated),
-    _OUTBOX_ORDER_CONFIRMED[0]: (TOPIC_ORDER_CONFIRMED, TYPE_ORDER_CONFIRMED, OrderConfirmed),
-    _OUTBOX_ORDER_CANCELLED[0]: (TOPIC_ORDER_CANCELLED, TYPE_ORDER_CANCELLED, OrderCancelled),
-}
+def _order_requested(value: bytes, position: Position) -> Event:
+    message = OrderRequested.FromString(value)
+    event_id = request_event_id(message.order_id)
+    time_ms = message.request_time.ToMilliseconds()
+    key = message.lines[0].sku
+    return Event(TOPIC_ORDER_REQUESTED, key, value, event_id, TYPE_ORDER_REQUESTED, time_ms, position)
 
 
-def _moved(kind: int, value: bytes, position: Position) -> Event:
-    if kind not in _MOVED_EVENTS:
-        raise MalformedOutboxRow(position.number, f"event {position.place} is of unknown kind {kind}")
-    topic, event_type, message_type = _MOVED_EVENTS[kind]
+def _moved(
+    topic: str,
+    event_type: str,
+    message_type: type[OrderValidated | OrderConfirmed | OrderCancelled | OrderRejected],
+    value: bytes,
+    position: Position,
+) -> Event:
     message = message_type.FromString(value)
     event_id = f"{message.order_id}/{message.version}"
     return Event(topic, message.order_id, value, event_id, event_type, message.time.ToMilliseconds(), position)
+
+
+_OTHER_EVENTS: Mapping[int, Callable[[bytes, Position], Event]] = {
+    _OUTBOX_ORDER_VALIDATED[0]: partial(_moved, TOPIC_ORDER_VALIDATED, TYPE_ORDER_VALIDATED, OrderValidated),
+    _OUTBOX_ORDER_CONFIRMED[0]: partial(_moved, TOPIC_ORDER_CONFIRMED, TYPE_ORDER_CONFIRMED, OrderConfirmed),
+    _OUTBOX_ORDER_CANCELLED[0]: partial(_moved, TOPIC_ORDER_CANCELLED, TYPE_ORDER_CANCELLED, OrderCancelled),
+    _OUTBOX_ORDER_REJECTED[0]: partial(_moved, TOPIC_ORDER_REJECTED, TYPE_ORDER_REJECTED, OrderRejected),
+    _OUTBOX_ORDER_REQUESTED[0]: _order_requested,
+}
+
+
+def _other_event(kind: int, value: bytes, position: Position) -> Event:
+    if kind not in _OTHER_EVENTS:
+        raise MalformedOutboxRow(position.number, f"event {position.place} is of unknown kind {kind}")
+    return _OTHER_EVENTS[kind](value, position)
 
 
 def _trace_of(value: bytes) -> TraceContext | None:

@@ -11,18 +11,22 @@ import asyncpg
 
 from journal.connections import Connection, Connections, Work, close, connect, run_on
 from journal.migration import migrate_postgres, migrations
+from journal.postgres_place import ONLY_ONE, ShardPlace, check_place
 from journal.postgres_rows import ORDER_COLUMNS, find_orders, read_order, read_sums
-from journal.postgres_transactions import FENCED, LIMITS, commit, transition
+from journal.postgres_transactions import FENCED, LIMITS, commit, reject, transition
 from journal.protocol import (
     RECLAIM_AGAIN_S,
     RECLAIM_FOR_S,
     Backlog,
     Batch,
     CommitResult,
+    Committed,
     HoldsLease,
     IncarnationFenced,
     IncarnationRow,
+    OrdersExist,
     OutboxRow,
+    RejectionBatch,
     TransitionBatch,
     TransitionResult,
 )
@@ -59,18 +63,23 @@ _HOLDS_LOCK = "hashtextextended('sluice holds lease', 0)"
 class PostgresJournal:
     """See `journal.protocol.Journal`."""
 
-    def __init__(self, url: str, journal_id: UUID, connections: int, timeout_s: float) -> None:
+    def __init__(self, url: str, journal_id: UUID, connections: int, timeout_s: float, shard: int = 0) -> None:
         self._url = url
+        self._shard = shard
         self._journal_id = journal_id
         self._timeout_s = timeout_s
         self._committing = Connections(url, connections, timeout_s)
         self._reading = Connections(url, READ_CONNECTIONS, timeout_s)
 
     @classmethod
-    async def open(cls, url: str, *, connections: int = 3, timeout_s: float = 1.5) -> Self:
-        """Migrates the database if it is older than the code. `timeout_s` bounds every later call.
+    async def open(
+        cls, url: str, *, connections: int = 3, timeout_s: float = 1.5, place: ShardPlace = ONLY_ONE
+    ) -> Self:
+        """Migrates the database if it is older than the code. `timeout_s` bounds every later call. All journals of a
+        cluster are opened by `journal.postgres_shards`.
 
-        Raises JournalUnreachable, DatabaseTooNew, or asyncpg's own errors if the server refuses user or database.
+        Raises JournalUnreachable, DatabaseTooNew, WrongPlace, or asyncpg's own errors if the server refuses user or
+        database.
         """
         connection = await connect(url, timeout_s, 0)
         try:
@@ -78,9 +87,18 @@ class PostgresJournal:
             journal_id = await run_on(
                 connection, lambda c: c.fetchval("SELECT journal_id FROM journal_identity"), timeout_s
             )
+            await run_on(connection, partial(check_place, place), timeout_s)
         finally:
             await close(connection, timeout_s)
-        return cls(url, journal_id, connections, timeout_s)
+        return cls(url, journal_id, connections, timeout_s, place.number)
+
+    @property
+    def shard(self) -> int:
+        return self._shard
+
+    @property
+    def shards(self) -> Sequence[Self]:
+        return (self,)
 
     @property
     def journal_id(self) -> UUID:
@@ -88,6 +106,9 @@ class PostgresJournal:
 
     async def commit(self, batch: Batch) -> CommitResult:
         return await self._committing.run(partial(commit, batch))
+
+    async def reject(self, batch: RejectionBatch) -> Committed | OrdersExist:
+        return await self._committing.run(partial(reject, batch))
 
     async def transition(self, batch: TransitionBatch) -> TransitionResult:
         return await self._committing.run(partial(transition, batch))
@@ -128,6 +149,11 @@ class PostgresJournal:
     async def fence(self, incarnation: UUID) -> bool:
         newly: bool = await self._reading.run(lambda c: c.fetchval("SELECT fence_incarnation($1)", incarnation))
         return newly
+
+    async def fence_besides(self, row: IncarnationRow) -> None:
+        """See `journal.all_journals.Shard`."""
+        query = "SELECT fence_besides($1, $2, $3)"
+        await self._reading.run(lambda c: c.execute(query, row.incarnation, row.name, row.start_time))
 
     async def claim_reclaim(self, claim_s: float) -> UUID | None:
         claimed: UUID | None = await self._reading.run(lambda c: c.fetchval(_CLAIM_RECLAIM, claim_s))

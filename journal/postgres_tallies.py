@@ -6,7 +6,7 @@ from operator import methodcaller
 from uuid import UUID
 
 from journal.connections import Connections, close, connect, run_on
-from journal.postgres_rows import ORDER_COLUMNS, read_order
+from journal.postgres_rows import ORDER_COLUMNS, read_order, read_sums
 from journal.tallies import LiveTally, StockEvent, TalliedOrder, Victims
 from sluice.model import HOLDS_UNITS
 
@@ -50,6 +50,11 @@ class PostgresTallies:
             rows = await self._connections.run(fetch)
             tallies |= dict(rows)
         return tallies
+
+    async def tallied(self, skus: Sequence[str]) -> Mapping[str, int]:
+        """See `journal.all_tallies.ShardTallies`."""
+        query = "SELECT sku, sum(units)::bigint FROM tallies WHERE sku = ANY ($1) GROUP BY sku"
+        return read_sums(await self._connections.run(lambda c: c.fetch(query, list(skus))))
 
     async def live(self, sku: str, victims: Victims, limit: int) -> LiveTally:
         states = [state.value for state in HOLDS_UNITS]

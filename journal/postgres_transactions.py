@@ -18,6 +18,7 @@ from journal.protocol import (
     LimitsReached,
     OrdersExist,
     OrdersMoved,
+    RejectionBatch,
     ReservationKey,
     ReservationsClosed,
     Spend,
@@ -26,7 +27,7 @@ from journal.protocol import (
 )
 from sluice.model import OrderState
 
-BatchT = TypeVar("BatchT", Batch, TransitionBatch)
+BatchT = TypeVar("BatchT", Batch, TransitionBatch, RejectionBatch)
 
 ResultT = TypeVar("ResultT")
 
@@ -43,6 +44,8 @@ _LIMITS_REACHED = "SL005"
 _COMMIT = "SELECT commit_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16, $17)"
 
 _TRANSITION = "SELECT transition_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10, $11, $12, $13, $14, $15, $16)"
+
+_REJECT = "SELECT reject_batch($1, $2, $3, $4, $5, $6, $7, $8, $9, $10)"
 
 LIMITS = "SELECT sku, units FROM sku_limits WHERE sku = ANY ($1)"
 
@@ -61,6 +64,11 @@ async def commit(batch: Batch, connection: Connection) -> CommitResult:
 async def transition(batch: TransitionBatch, connection: Connection) -> TransitionResult:
     """See `journal.protocol.Journal.transition`."""
     return await _all_or_nothing(connection, _TRANSITION, _transition_arguments(batch), _TRANSITION_REFUSALS, batch)
+
+
+async def reject(batch: RejectionBatch, connection: Connection) -> Committed | OrdersExist:
+    """See `journal.protocol.Journal.reject`."""
+    return await _all_or_nothing(connection, _REJECT, _reject_arguments(batch), _REJECT_REFUSALS, batch)
 
 
 def _commit_arguments(batch: Batch) -> tuple[Any, ...]:
@@ -94,6 +102,22 @@ def _transition_arguments(batch: TransitionBatch) -> tuple[Any, ...]:
         [transition.order.order_id for transition in transitions if transition.order.state is OrderState.HELD],
         [transition.order.order_id for transition in transitions if transition.returns_units],
         *_spend_arguments(batch.spends),
+        batch.event_count,
+        batch.events,
+    )
+
+
+def _reject_arguments(batch: RejectionBatch) -> tuple[Any, ...]:
+    rejections = sorted(batch.rejections, key=lambda each: each.order.order_id)
+    return (
+        batch.time,
+        [order.order_id for order, *_ in rejections],
+        [order.customer_id for order, *_ in rejections],
+        [encode_lines(order.lines) for order, *_ in rejections],
+        [order.hold and batch.time + order.hold for order, *_ in rejections],
+        [order.priority for order, *_ in rejections],
+        [each.reason for each in rejections],
+        OrderState.REJECTED,
         batch.event_count,
         batch.events,
     )
@@ -191,6 +215,13 @@ async def _closed(connection: Connection, batch: Batch | TransitionBatch) -> Res
     return ReservationsClosed({(row[0], row[1]): dict(zip(row[2], row[3], strict=True)) for row in rows})
 
 
+async def _existing_rejections(connection: Connection, batch: RejectionBatch) -> OrdersExist:
+    orders = await find_orders(connection, [each.order.order_id for each in batch.rejections])
+    if not orders:
+        raise ValueError("the batch names an order id twice")
+    return OrdersExist(orders)
+
+
 # What stands in the way of a batch, by the SQLSTATE with which the function took everything back.
 _COMMIT_REFUSALS: Mapping[str, Callable[[Connection, Batch], Awaitable[CommitResult | None]]] = {
     FENCED: _fenced,
@@ -203,4 +234,8 @@ _TRANSITION_REFUSALS: Mapping[str, Callable[[Connection, TransitionBatch], Await
     FENCED: _fenced,
     _ORDERS_MOVED: _moved,
     _RESERVATIONS_CLOSED: _closed,
+}
+
+_REJECT_REFUSALS: Mapping[str, Callable[[Connection, RejectionBatch], Awaitable[OrdersExist | None]]] = {
+    _ORDERS_EXIST: _existing_rejections,
 }

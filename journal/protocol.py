@@ -82,6 +82,26 @@ class TransitionBatch(NamedTuple):
     update_time: datetime
 
 
+class Rejection(NamedTuple):
+    """What becomes of an order that was queued and did not get its units. `sku` decided it; `restocked`: units of it
+    that had ever been restocked then, if it was for want of units, else 0.
+    """
+
+    order: NewOrder
+    reason: str
+    sku: str
+    restocked: int = 0
+
+
+class RejectionBatch(NamedTuple):
+    """One transaction. `events` and `event_count` as in `Batch`; `rejections` must not name an order twice."""
+
+    rejections: Sequence[Rejection]
+    events: bytes
+    event_count: int
+    time: datetime
+
+
 class Committed(NamedTuple):
     """The batch stands."""
 
@@ -197,45 +217,23 @@ class HoldsLease(Protocol):
         ...
 
 
-class Journal(Protocol):
-    """Every method raises JournalUnreachable."""
+class Journals(Protocol):
+    """What can be asked of one journal, or of all journals of a cluster as of one (`journal.all_journals`). Every
+    method raises JournalUnreachable; of several it asks all that it needs, and fails if one of those is away.
+    """
 
     @property
-    def journal_id(self) -> UUID:
-        """Made once when the database is created; names it in every event's position."""
-        ...
-
-    async def commit(self, batch: Batch) -> CommitResult:
-        """After JournalUnreachable with `outcome_unknown` commit the same batch again: ReservationsClosed or
-        OrdersExist then show that it had happened.
+    def shards(self) -> Sequence["Journal"]:
+        """Each journal, by its number; only itself if there is no other. An order is in the one that its id picks
+        (`sluice.sharding`); the reservation `(incarnation, seq)` is decided in number `seq % len(shards)`.
         """
-        ...
-
-    async def transition(self, batch: TransitionBatch) -> TransitionResult:
-        """After JournalUnreachable with `outcome_unknown` do the same batch again: OrdersMoved then shows each order
-        as the batch made it if it had happened.
-        """
-        ...
-
-    async def set_limit(self, sku: str, units: int | None) -> None:
-        """Units of the SKU that one customer may have; None: any number. Orders that stand stay, and only those placed
-        while there is a limit are counted: so set it before the sale.
-        """
-        ...
-
-    async def limits(self, skus: Sequence[str]) -> Mapping[str, int]:
-        """Those of `skus` that have a limit."""
-        ...
-
-    async def counted_units(self, customer_id: str, skus: Sequence[str]) -> Mapping[str, int]:
-        """The customer's units that count towards limits: of living orders. SKUs of which none count may be missing."""
         ...
 
     async def register(self, name: str, incarnation: UUID, now: datetime) -> Sequence[UUID]:
-        """Registers a start of a stock server and fences all earlier incarnations of that name, waiting for commits
-        in flight against them. Returns every fenced incarnation of the name. Registering again is harmless, unless
-        the incarnation itself has been fenced meanwhile: then IncarnationFenced is raised. Counts as the first beat,
-        and makes the predecessors that are still being swept due for a reclaim.
+        """Registers a start of a stock server, everywhere before it may sell, and fences all earlier incarnations of
+        that name, waiting for commits in flight against them. Returns every fenced incarnation of the name. Registering
+        again is harmless, unless the incarnation itself has been fenced meanwhile: then IncarnationFenced is raised.
+        Counts as the first beat, and makes the predecessors that are still being swept due for a reclaim.
         """
         ...
 
@@ -251,14 +249,14 @@ class Journal(Protocol):
         ...
 
     async def fence(self, incarnation: UUID) -> bool:
-        """No transaction that spends from the incarnation commits after this returns. It is due for a reclaim, again
-        if it was fenced before. Returns whether this call fenced it.
+        """No transaction that spends from the incarnation commits anywhere after this returns. It is due for a reclaim,
+        again if it was fenced before. Returns whether this call fenced it.
         """
         ...
 
     async def claim_reclaim(self, claim_s: float) -> UUID | None:
-        """A fenced incarnation that is due to be folded, None if there is none now. Others get it only after
-        `claim_s` seconds, unless `reclaimed` comes first; two that fold it at once do no harm.
+        """An incarnation, fenced everywhere, that is due to be folded, None if there is none now. Others get it only
+        after `claim_s` seconds, unless `reclaimed` comes first; two that fold it at once do no harm.
         """
         ...
 
@@ -267,15 +265,6 @@ class Journal(Protocol):
         ...
 
     async def incarnations(self) -> Sequence[IncarnationRow]: ...
-
-    async def close_reservations(
-        self, incarnation: UUID, seqs: Sequence[int], now: datetime
-    ) -> Mapping[int, Mapping[str, int]]:
-        """Decides reservations for ever: writes an empty row where there is none (void), and returns for each seq
-        what its row says was sold, by SKU. A later commit of a void reservation gets ReservationsClosed. Works for
-        a fenced incarnation too.
-        """
-        ...
 
     async def spent(self, incarnation: UUID) -> Mapping[str, int]:
         """Sum of all spends of the incarnation, by SKU."""
@@ -305,6 +294,71 @@ class Journal(Protocol):
 
     async def backlog(self) -> Backlog: ...
 
+    def scan_orders(self) -> AsyncIterator[Sequence[Order]]:
+        """Every order, in pages, as of one moment. For the audit."""
+        ...
+
+    async def all_spends(self) -> Mapping[UUID, Mapping[str, int]]:
+        """Sum of spends by incarnation and SKU, added up from the rows alone, without roll-ups. For the audit."""
+        ...
+
+    async def close(self) -> None: ...
+
+
+class Journal(Journals, Protocol):
+    """One database. Every method raises JournalUnreachable."""
+
+    @property
+    def shard(self) -> int:
+        """Its number among the journals of the cluster, from 0."""
+        ...
+
+    @property
+    def journal_id(self) -> UUID:
+        """Made once when the database is created; names it in every event's position."""
+        ...
+
+    async def commit(self, batch: Batch) -> CommitResult:
+        """After JournalUnreachable with `outcome_unknown` commit the same batch again: ReservationsClosed or
+        OrdersExist then show that it had happened.
+        """
+        ...
+
+    async def reject(self, batch: RejectionBatch) -> Committed | OrdersExist:
+        """Writes orders that never had units, for good. After JournalUnreachable with `outcome_unknown` do the same
+        batch again: OrdersExist then shows that it had happened.
+        """
+        ...
+
+    async def transition(self, batch: TransitionBatch) -> TransitionResult:
+        """After JournalUnreachable with `outcome_unknown` do the same batch again: OrdersMoved then shows each order
+        as the batch made it if it had happened.
+        """
+        ...
+
+    async def set_limit(self, sku: str, units: int | None) -> None:
+        """Units of the SKU that one customer may have; None: any number. Orders that stand stay, and only those placed
+        while there is a limit are counted: so set it before the sale.
+        """
+        ...
+
+    async def limits(self, skus: Sequence[str]) -> Mapping[str, int]:
+        """Those of `skus` that have a limit."""
+        ...
+
+    async def counted_units(self, customer_id: str, skus: Sequence[str]) -> Mapping[str, int]:
+        """The customer's units that count towards limits: of living orders. SKUs of which none count may be missing."""
+        ...
+
+    async def close_reservations(
+        self, incarnation: UUID, seqs: Sequence[int], now: datetime
+    ) -> Mapping[int, Mapping[str, int]]:
+        """Decides reservations for ever: writes an empty row where there is none (void), and returns for each seq
+        what its row says was sold, by SKU. A later commit of a void reservation gets ReservationsClosed. Works for
+        a fenced incarnation too.
+        """
+        ...
+
     def lease_outbox(self) -> AbstractAsyncContextManager[OutboxLease | None]:
         """Tries to become the one that publishes; None if another session is. Released on exit."""
         ...
@@ -313,23 +367,13 @@ class Journal(Protocol):
         """Tries to become the one that expires holds; None if another session is. Released on exit."""
         ...
 
-    def scan_orders(self) -> AsyncIterator[Sequence[Order]]:
-        """Every order, in pages, as of one moment. For the audit."""
-        ...
-
     def scan_outbox(self) -> AsyncIterator[Sequence[OutboxRow]]:
         """Every outbox row that is kept, numbered or not (number 0), in pages, as of one moment. For the audit."""
-        ...
-
-    async def all_spends(self) -> Mapping[UUID, Mapping[str, int]]:
-        """Sum of spends by incarnation and SKU, added up from the rows alone, without roll-ups. For the audit."""
         ...
 
     async def ping(self) -> None:
         """Returns if the database answers now."""
         ...
-
-    async def close(self) -> None: ...
 
 
 class IncarnationFenced(Exception):

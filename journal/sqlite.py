@@ -21,7 +21,9 @@ from journal.protocol import (
     HoldsLease,
     IncarnationFenced,
     IncarnationRow,
+    OrdersExist,
     OutboxRow,
+    RejectionBatch,
     TransitionBatch,
     TransitionResult,
 )
@@ -47,7 +49,7 @@ from journal.sqlite_rows import (
     read_orders,
     time_of,
 )
-from journal.sqlite_transactions import Refused, commit, counted_units, read_limits, transition
+from journal.sqlite_transactions import Refused, commit, counted_units, read_limits, reject, transition
 from sluice.model import Order
 from sluice.slot_map import SlotMap
 from sluice.sqlite_file import SqliteFile
@@ -83,6 +85,14 @@ class SqliteJournal:
         return cls(file, UUID(row[0]))
 
     @property
+    def shard(self) -> int:
+        return 0
+
+    @property
+    def shards(self) -> Sequence[Self]:
+        return (self,)
+
+    @property
     def journal_id(self) -> UUID:
         return self._journal_id
 
@@ -91,6 +101,14 @@ class SqliteJournal:
             await self._write(partial(commit, batch))
         except Refused as refused:
             return await self._read(partial(refused.what_stands, batch))
+        return Committed()
+
+    async def reject(self, batch: RejectionBatch) -> Committed | OrdersExist:
+        try:
+            await self._write(partial(reject, batch))
+        except Refused as refused:
+            existing: OrdersExist = await self._read(partial(refused.what_stands, batch))
+            return existing
         return Committed()
 
     async def transition(self, batch: TransitionBatch) -> TransitionResult:

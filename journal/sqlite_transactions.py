@@ -15,6 +15,7 @@ from journal.protocol import (
     LimitsReached,
     OrdersExist,
     OrdersMoved,
+    RejectionBatch,
     ReservationKey,
     ReservationsClosed,
     TransitionBatch,
@@ -34,6 +35,13 @@ class Refused(Exception):
 _INSERT_ORDERS = """
 INSERT INTO orders (order_id, customer_id, lines, state, version, create_time, update_time, priority)
 SELECT value ->> 0, value ->> 1, value -> 2, :state, 1, :time, :time, value ->> 3
+FROM json_each(:orders) WHERE true
+ON CONFLICT DO NOTHING
+"""
+
+_INSERT_REJECTED = """
+INSERT INTO orders (order_id, customer_id, lines, state, version, create_time, update_time, hold_end, priority, reason)
+SELECT value ->> 0, value ->> 1, value -> 2, :state, 1, :time, :time, value ->> 3, value ->> 4, value ->> 5
 FROM json_each(:orders) WHERE true
 ON CONFLICT DO NOTHING
 """
@@ -117,16 +125,31 @@ def transition(batch: TransitionBatch, connection: sqlite3.Connection) -> None:
     _insert_spends_and_events(batch, time, connection)
 
 
+def reject(batch: RejectionBatch, connection: sqlite3.Connection) -> None:
+    time = microseconds(batch.time)
+    rows = [
+        (*order[:3], order.hold and time + order.hold // MICROSECOND, order.priority, reason)
+        for order, reason, *_ in sorted(batch.rejections, key=lambda each: each.order.order_id)
+    ]
+    rejected = {"orders": encode_json(rows), "state": OrderState.REJECTED, "time": time}
+    if connection.execute(_INSERT_REJECTED, rejected).rowcount < len(rows):
+        raise Refused(_existing_rejections)
+    _insert_events(batch.events, batch.event_count, time, connection)
+
+
 def _insert_spends_and_events(batch: Batch | TransitionBatch, time: int, connection: sqlite3.Connection) -> None:
     if batch.spends:
         rows = [(str(spend.incarnation), spend.seq, dict(spend.units)) for spend in batch.spends]
         if connection.execute(_INSERT_SPENDS, {"spends": encode_json(rows), "time": time}).rowcount < len(rows):
             raise Refused(_closed)
     if batch.event_count:
-        connection.execute(
-            "INSERT INTO outbox (create_time, event_count, events) VALUES (?, ?, ?)",
-            (time, batch.event_count, batch.events),
-        )
+        _insert_events(batch.events, batch.event_count, time, connection)
+
+
+def _insert_events(events: bytes, event_count: int, time: int, connection: sqlite3.Connection) -> None:
+    connection.execute(
+        "INSERT INTO outbox (create_time, event_count, events) VALUES (?, ?, ?)", (time, event_count, events)
+    )
 
 
 def _count_customer_units(orders: Sequence[NewOrder], connection: sqlite3.Connection) -> None:
@@ -194,6 +217,13 @@ def _look_around(batch: Batch | TransitionBatch, connection: sqlite3.Connection)
 
 def _existing(batch: Batch, connection: sqlite3.Connection) -> OrdersExist:
     orders = find_orders([order.order_id for order in batch.orders], connection)
+    if not orders:
+        raise ValueError("the batch names an order id twice")
+    return OrdersExist(orders)
+
+
+def _existing_rejections(batch: RejectionBatch, connection: sqlite3.Connection) -> OrdersExist:
+    orders = find_orders([each.order.order_id for each in batch.rejections], connection)
     if not orders:
         raise ValueError("the batch names an order id twice")
     return OrdersExist(orders)

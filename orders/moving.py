@@ -15,6 +15,7 @@ from journal.protocol import (
     Committed,
     IncarnationsFenced,
     Journal,
+    Journals,
     OrdersMoved,
     ReservationKey,
     ReservationsClosed,
@@ -26,6 +27,7 @@ from journal.protocol import (
 from sluice.errors import JournalUnreachable, KeeperUnreachable
 from sluice.model import Order, units_by_sku
 from sluice.seams.stock_keeper import Settlement
+from sluice.sharding import divided
 
 MAX_ORDERS_PER_MOVE = 1_000
 """What callers should hand over at once: one transaction and one outbox row, as large as those of new orders."""
@@ -43,7 +45,7 @@ MOVE_LIMIT_S = 1.2
 class Owner(Protocol):
     """A stock server to which units can go back."""
 
-    async def reserve_return(self, units: dict[str, int], timeout_s: float) -> tuple[UUID, int]:
+    async def reserve_return(self, units: dict[str, int], shard: int, timeout_s: float) -> tuple[UUID, int]:
         """See StockKeeper. Raises KeeperUnreachable; then the server counts as away."""
         ...
 
@@ -71,8 +73,9 @@ class _Return(NamedTuple):
 async def move_orders(
     transitions: Sequence[Transition], owners: Owners, journal: Journal, now: Callable[[], datetime]
 ) -> dict[str, Order | None]:
-    """Makes every step whose order still stands as it was read; an order is named once. Returns, by order id, how each
-    order stands afterwards: as its step made it, or where somebody else has moved it meanwhile; None: no such order.
+    """Makes every step whose order, of `journal`, still stands as it was read; an order is named once. Returns, by
+    order id, how each order stands afterwards: as its step made it, or where somebody else has moved it meanwhile;
+    None: no such order.
 
     Raises JournalUnreachable and KeeperUnreachable: some steps may have been made, others not. Reading the orders and
     moving them again is always right: a step is never made twice, and no unit comes back twice.
@@ -80,14 +83,33 @@ async def move_orders(
     standing: dict[str, Order | None] = {}
     left = list(transitions)
     for _ in range(MAX_RETURN_ATTEMPTS):
-        returns = await _reserve_returns(left, owners)
+        returns = await _reserve_returns(left, owners, journal.shard)
         left = await _write(left, returns, journal, now, standing)
         if not left:
             return standing
     raise KeeperUnreachable(f"reservations of returned units were lost {MAX_RETURN_ATTEMPTS} times")
 
 
-async def _reserve_returns(transitions: Sequence[Transition], owners: Owners) -> list[_Return]:
+async def move_orders_anywhere(
+    transitions: Sequence[Transition], owners: Owners, journals: Journals, now: Callable[[], datetime]
+) -> dict[str, Order | None]:
+    """As `move_orders`, of orders in any of the journals: each one's together, and apart from the others."""
+    shards = journals.shards
+    of_shard = divided(transitions, lambda step: step.order.order_id, len(shards))
+    moves = [move_orders(steps, owners, shards[number], now) for number, steps in of_shard.items()]
+    standing: dict[str, Order | None] = {}
+    failures: list[BaseException] = []
+    for moved in await asyncio.gather(*moves, return_exceptions=True):
+        if isinstance(moved, BaseException):
+            failures.append(moved)
+        else:
+            standing |= moved
+    if failures:
+        raise failures[0]
+    return standing
+
+
+async def _reserve_returns(transitions: Sequence[Transition], owners: Owners, shard: int) -> list[_Return]:
     units = _returned_units(transitions)
     returns: list[_Return] = []
     missing = sorted(units)
@@ -95,7 +117,7 @@ async def _reserve_returns(transitions: Sequence[Transition], owners: Owners) ->
         skus_of: dict[Owner, list[str]] = {}
         for sku in missing:
             skus_of.setdefault(owners.owner_of(sku), []).append(sku)
-        reserved = await asyncio.gather(*(_reserve(owner, skus, units) for owner, skus in skus_of.items()))
+        reserved = await asyncio.gather(*(_reserve(owner, skus, units, shard) for owner, skus in skus_of.items()))
         returns += [each for each in reserved if each is not None]
         missing = [sku for skus, each in zip(skus_of.values(), reserved, strict=True) if each is None for sku in skus]
         if not missing:
@@ -103,10 +125,10 @@ async def _reserve_returns(transitions: Sequence[Transition], owners: Owners) ->
     raise KeeperUnreachable(f"no stock server takes back units of {missing[0]}")
 
 
-async def _reserve(owner: Owner, skus: Sequence[str], units: dict[str, int]) -> _Return | None:
+async def _reserve(owner: Owner, skus: Sequence[str], units: dict[str, int], shard: int) -> _Return | None:
     """None: it is away. What others reserved is kept, and void if it comes to nothing."""
     try:
-        key = await owner.reserve_return({sku: units[sku] for sku in skus}, RETURN_TIMEOUT_S)
+        key = await owner.reserve_return({sku: units[sku] for sku in skus}, shard, RETURN_TIMEOUT_S)
     except KeeperUnreachable:
         return None
     return _Return(owner, key, skus)

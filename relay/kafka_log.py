@@ -27,11 +27,11 @@ POLL_S = 0.05
 QUEUE_FULL_PAUSE_S = 0.005
 """The producer's queue is larger than the relay's window, so only a single huge row fills it."""
 
-QUEUE_MESSAGES = 100_000
+QUEUE_MESSAGES = 150_000
 """Five times what the relay lets be in flight."""
 
 QUEUE_KBYTES = 65_536
-"""20,000 events in flight of at most a few KB each; the process is to stay below 150 MB."""
+"""30,000 events in flight of at most a few KB each; the process is to stay below 150 MB."""
 
 CLOSE_LIMIT_S = 5.0
 """The poll thread ends within POLL_S; a longer wait would only hide that it is stuck."""
@@ -396,7 +396,7 @@ def _logged_event(message: Message) -> LoggedEvent:
     assert partition is not None
     assert offset is not None
     try:
-        event = read_event(topic, message.key(), message.value(), message.headers())
+        event = read_event(topic, message.key(), message.value(), message.headers(), offset)
     except UnreadableRecord as error:
         raise UnreadableRecord(f"{topic}/{partition} at {offset}: {error}") from error
     return LoggedEvent(event, partition, offset)

@@ -3,11 +3,14 @@
 from collections import Counter as Tally
 from collections.abc import Sequence
 from datetime import datetime
+from operator import attrgetter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from journal.protocol import Backlog
 from sluice.seams.event_log import Event
+
+_topic_of = attrgetter("topic")
 
 
 class RelayMeters:
@@ -32,7 +35,7 @@ class RelayMeters:
         )
 
     def published(self, events: Sequence[Event]) -> None:
-        for topic, count in Tally(event.topic for event in events).items():
+        for topic, count in Tally(map(_topic_of, events)).items():
             self._published.labels(topic).inc(count)
 
     def deleted(self, rows: int) -> None:

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 from journal.slot_maps import SlotMaps
 from relay.kafka_log import KafkaPublisher
-from sluice.kafka_topics import RELAY_TOPICS, UnusableTopic, make_slot_map_topic, make_topics
+from sluice.kafka_topics import RELAY_TOPICS, UnusableTopic, make_request_topic, make_slot_map_topic, make_topics
 from sluice.slot_map import SlotMap, used_partitions
 
 
@@ -16,6 +16,7 @@ async def open_publisher(
     Raises LogUnreachable, JournalUnreachable, UnusableTopic.
     """
     await make_slot_map_topic(bootstrap, replication_factor=replication_factor)
+    await make_request_topic(bootstrap, replication_factor=replication_factor)
     known = await slot_maps.in_force()
     counts: dict[str, int] = {}
     for wanted, topics in _by_partitions(known, partitions).items():

@@ -29,9 +29,10 @@ from sluice.seams.event_log import Event, EventPublisher
 OpenPublisher = Callable[[], Awaitable[EventPublisher]]
 """Raises LogUnreachable."""
 
-MAX_EVENTS_IN_FLIGHT = 20_000
-"""Not acknowledged yet. At 100,000 events/s Kafka may take 200 ms to answer before this slows the relay down; at
-about 1 KB an event, decoded and queued, it is 20 MB. One row is always let through, whatever its size."""
+MAX_EVENTS_IN_FLIGHT = 30_000
+"""Not acknowledged yet. At 150,000 events/s Kafka may take 200 ms to answer, gathering a batch included, before this
+slows the relay down; at about 1.7 KB an event, decoded and queued, it is 50 MB. One row is always let through, whatever
+its size."""
 
 CHUNK_EVENTS = 1_000
 """Rows are published together until they make this many events: what one publish costs besides its events (a task, a

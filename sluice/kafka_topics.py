@@ -14,6 +14,8 @@ from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
     TOPIC_ORDER_CONFIRMED,
     TOPIC_ORDER_CREATED,
+    TOPIC_ORDER_REJECTED,
+    TOPIC_ORDER_REQUESTED,
     TOPIC_ORDER_VALIDATED,
     TOPIC_STOCK_CHANGED,
 )
@@ -24,6 +26,7 @@ RELAY_TOPICS = (
     TOPIC_ORDER_VALIDATED,
     TOPIC_ORDER_CONFIRMED,
     TOPIC_ORDER_CANCELLED,
+    TOPIC_ORDER_REJECTED,
     TOPIC_STOCK_CHANGED,
 )
 
@@ -34,6 +37,9 @@ while slots move. More partitions than a cluster of this size will need cost it 
 TOPIC_SLOT_MAPS = "slot-map"
 """The slot maps of every journal, topic and epoch, for whoever wants to know where a key is. Compacted, one partition.
 """
+
+SLOT_MAP_SEGMENT_BYTES = 1_048_576
+"""The least that Kafka takes; some fifty maps."""
 
 ANSWER_LIMIT_S = 5.0
 """For one metadata or admin request. A broker that is up answers in milliseconds, one that starts within seconds."""
@@ -67,8 +73,25 @@ async def make_topics(
 
 async def make_slot_map_topic(bootstrap: str, *, replication_factor: int) -> None:
     """Raises LogUnreachable, UnusableTopic."""
-    topic = NewTopic(TOPIC_SLOT_MAPS, 1, replication_factor, config={"cleanup.policy": "compact"})
+    # Only segments that are closed are compacted, and each start of a relay writes all maps again.
+    config = {"cleanup.policy": "compact", "segment.bytes": str(SLOT_MAP_SEGMENT_BYTES)}
+    topic = NewTopic(TOPIC_SLOT_MAPS, 1, replication_factor, config=config)
     await asyncio.to_thread(_make, open_admin(bootstrap), [topic])
+
+
+async def make_request_topic(bootstrap: str, *, replication_factor: int) -> None:
+    """`order-requested`. More partitions than it should have are left empty; with fewer it is unusable.
+
+    Raises LogUnreachable, UnusableTopic.
+    """
+    counts = await make_topics(
+        bootstrap,
+        [TOPIC_ORDER_REQUESTED],
+        partitions=ORDER_REQUESTED_PARTITIONS,
+        replication_factor=replication_factor,
+    )
+    if (count := counts[TOPIC_ORDER_REQUESTED]) < ORDER_REQUESTED_PARTITIONS:
+        raise UnusableTopic(TOPIC_ORDER_REQUESTED, f"has {count} partitions instead of {ORDER_REQUESTED_PARTITIONS}")
 
 
 async def partition_counts(bootstrap: str, topics: Sequence[str]) -> Mapping[str, int]:

@@ -97,9 +97,17 @@ class NewOrder(NamedTuple):
     trace: TraceContext | None = None
 
 
+class QueuePosition(NamedTuple):
+    """Where an order stands in the queue. Those of one partition are decided by ascending offset."""
+
+    partition: int
+    offset: int
+
+
 class Order(NamedTuple):
-    """An order that stands in the journal. `hold_end` is kept when the hold is over; `reason` says why the order ended,
-    and is empty while it has its units.
+    """An order that stands in the journal. `hold_end` is kept when the hold is over; `reason` says why the order ended
+    or was rejected, and is empty while it has its units. One that is still in the queue does not stand in the journal:
+    it is PENDING, has version 0, and alone has a `queue_position`.
     """
 
     order_id: str
@@ -112,6 +120,7 @@ class Order(NamedTuple):
     hold_end: datetime | None = None
     reason: str = ""
     priority: int = 0
+    queue_position: QueuePosition | None = None
 
 
 def same_content(order: Order, new: NewOrder) -> bool:

@@ -3,12 +3,16 @@
 """
 
 import os
+import re
 import tomllib
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
+
+from sluice.sharding import MAX_SHARDS
 
 CONFIG_FILE_VARIABLE = "SLUICE_CONFIG"
 
@@ -66,11 +70,29 @@ class CommonSettings(BaseSettings):
 
 class JournalSettings(CommonSettings):
     journal_url: SecretStr = Field(
-        SecretStr("postgresql://127.0.0.1:5432/sluice"), description="PostgreSQL database of orders, spends, outbox"
+        SecretStr("postgresql://127.0.0.1:5432/sluice"),
+        description="PostgreSQL database of orders, spends, outbox; or several, comma separated, over which orders are "
+        "divided: the same ones in the same order for every process, always",
     )
     journal_timeout_s: float = Field(
         1.5, gt=0, description="longest wait for one journal transaction, seconds; callers hear UNAVAILABLE within 2 s"
     )
+
+    @property
+    def journal_urls(self) -> Sequence[str]:
+        """By number."""
+        return parse_journal_urls(self.journal_url.get_secret_value())
+
+    @field_validator("journal_url", mode="before")
+    @classmethod
+    def _may_be_a_list(cls, value: object) -> object:
+        return ",".join(map(str, value)) if isinstance(value, list) else value
+
+    @field_validator("journal_url")
+    @classmethod
+    def _urls_are_parsable(cls, value: SecretStr) -> SecretStr:
+        parse_journal_urls(value.get_secret_value())
+        return value
 
 
 class CassandraSettings(CommonSettings):
@@ -113,6 +135,11 @@ class GatewaySettings(JournalSettings, StockStoreSettings):
     )
     max_watches: int = Field(
         MAX_WATCHES, ge=1, description="watches of orders open at once; one more gets UNAVAILABLE / OVERLOADED"
+    )
+    kafka: str = Field(
+        "",
+        description="bootstrap servers, host:port, comma separated, for orders that are to be queued; empty: they get "
+        "UNAVAILABLE",
     )
     reserve_limit_s: float = Field(
         1.6,
@@ -227,8 +254,8 @@ class EmbeddedSettings(ConsumerSettings):
     listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
     data_dir: Path = Field(Path(".sluice"), description="where the database files are")
     consumers: str = Field(
-        "compensation",
-        description="which of lifecycle, compensation and projection run in the process, comma separated",
+        "compensation,queue",
+        description="which of lifecycle, compensation, projection and queue run in the process, comma separated",
     )
     max_orders_in_flight: int = Field(20_000, ge=1, description="orders being decided at once")
     max_batches_in_flight: int = Field(8, ge=1, le=256, description="batches of one stream being decided at once")
@@ -257,6 +284,16 @@ def unknown_names(path: Path) -> list[str]:
     with path.open("rb") as file:
         given = tomllib.load(file)
     return sorted(given.keys() - {name for kind in ALL_SETTINGS for name in kind.model_fields})
+
+
+def parse_journal_urls(value: str) -> Sequence[str]:
+    """Comma-separated URLs apart. A comma within one, between hosts, is left alone. Raises ValueError."""
+    urls = re.split(r"\s*,\s*(?=postgres(?:ql)?://)", value.strip())
+    if len(set(urls)) < len(urls):
+        raise ValueError("a database is named twice")
+    if len(urls) > MAX_SHARDS:
+        raise ValueError(f"at most {MAX_SHARDS} databases")
+    return urls
 
 
 def parse_members(value: str) -> dict[str, str]:

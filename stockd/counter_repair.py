@@ -9,7 +9,7 @@ from collections.abc import Mapping
 from typing import NamedTuple
 from uuid import UUID
 
-from journal.protocol import Journal
+from journal.protocol import Journals
 from sluice.counting import drift, open_sellers
 from sluice.seams.stock_store import ALL_CELLS, Cell, Consistency, StockStore
 
@@ -25,7 +25,7 @@ class CounterDrift(NamedTuple):
     final: Mapping[UUID, int]
 
 
-async def repair_counter(sku: str, journal: Journal, store: StockStore) -> CounterDrift:
+async def repair_counter(sku: str, journal: Journals, store: StockStore) -> CounterDrift:
     """States what the gone have sold. Returns what was found before. Raises StoreUnreachable, JournalUnreachable: then
     call it again.
     """
@@ -35,7 +35,7 @@ async def repair_counter(sku: str, journal: Journal, store: StockStore) -> Count
     return found
 
 
-async def counter_drift(sku: str, journal: Journal, store: StockStore) -> CounterDrift:
+async def counter_drift(sku: str, journal: Journals, store: StockStore) -> CounterDrift:
     """What `repair_counter` would find now. Raises as it does."""
     counts = await store.counts(sku, Consistency.QUORUM)
     sellers = open_sellers(counts)

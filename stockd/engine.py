@@ -10,7 +10,7 @@ Safety rests on three rules (design §3): a write of unknown outcome is sent aga
 """
 
 import asyncio
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from enum import Enum
@@ -20,7 +20,7 @@ from uuid import UUID
 
 import structlog
 
-from journal.protocol import IncarnationFenced, Journal
+from journal.protocol import IncarnationFenced, Journals
 from sluice.errors import JournalUnreachable, KeeperUnreachable, StoreUnreachable
 from sluice.model import StockPolicy
 from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement, Verdict
@@ -88,7 +88,7 @@ class Engine:
         *,
         incarnation: UUID,
         store: StockStore,
-        journal: Journal,
+        journal: Journals,
         monotonic: Callable[[], float],
         cpu_s: Callable[[], float],
         reservation_grace_s: float,
@@ -99,11 +99,13 @@ class Engine:
         counter_refresh_s: float = REFRESH_S,
     ) -> None:
         """`owners`: how many servers may hold an escrow of one SKU at a time; each leaves the others their share.
-        `cpu_s`: seconds that the thread of this engine has computed so far.
+        `cpu_s`: seconds that the thread of this engine has computed so far. Of several journals each has reservation
+        numbers of its own, by their remainder, so that a number says in which one it is decided.
         """
         self.incarnation = incarnation
         self._store = store
         self._journal = journal
+        self.shards = len(journal.shards)
         self._monotonic = monotonic
         self._cpu_s = cpu_s
         self._grace_s = reservation_grace_s
@@ -134,7 +136,7 @@ class Engine:
         self._escrows: dict[str, Escrow] = {}
         self._holding = Holding()
         self._open: dict[int, _OpenReservation] = {}
-        self._last_seq = 0
+        self._last_seqs = list(range(self.shards))
         self._waiting_orders = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._returns_left = RETURNS_PER_LOOK
@@ -152,6 +154,8 @@ class Engine:
             return Reservation(self.incarnation, 0, [Verdict.OVERLOADED] * order_count, [0] * order_count)
         if order_count == 0:
             return Reservation(self.incarnation, 0, [], [])
+        if (granted := self._grant_at_once(batch)) is not None:
+            return granted
         loop = asyncio.get_running_loop()
         request = Request(order_count, loop.create_future())
         waiters = self._enqueue(batch, request)
@@ -166,9 +170,9 @@ class Engine:
         finally:
             expiry.cancel()
             self._waiting_orders -= order_count
-        return self._answer(request)._replace(owners=self._spreading.advice(batch.skus))
+        return self._answer(request, batch.shard)._replace(owners=self._spreading.advice(batch.skus))
 
-    async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
+    async def reserve_return(self, units: Mapping[str, int], shard: int, timeout_s: float) -> tuple[UUID, int]:
         """See StockKeeper.reserve_return. Asks nobody: what comes back to an incarnation that then dies is found in the
         journal by whoever folds it, whether it ever took units of the SKU or not.
         """
@@ -178,9 +182,7 @@ class Engine:
         returning = {self._escrow(sku): -count for sku, count in units.items()}
         for escrow, count in returning.items():
             escrow.returning -= count
-        self._last_seq += 1
-        self._open[self._last_seq] = _OpenReservation(tuple(returning.items()), self._monotonic())
-        return self.incarnation, self._last_seq
+        return self.incarnation, self._number(returning.items(), shard)
 
     async def settle(self, settlements: Sequence[Settlement], timeout_s: float) -> None:
         """See StockKeeper.settle. Cannot fail here: it only changes memory."""
@@ -203,13 +205,21 @@ class Engine:
                 next_fence_check = self._monotonic() + FENCE_CHECK_INTERVAL_S
 
     async def close_overdue(self) -> None:
-        """Decides by the journal every reservation that nobody has settled within the grace."""
+        """Decides by the journal every reservation that nobody has settled within the grace. A journal that is away
+        holds up its own.
+        """
         horizon = self._monotonic() - self._grace_s
-        overdue = [seq for seq, reservation in self._open.items() if reservation.since <= horizon][:MAX_CLOSE_BATCH]
-        if not overdue:
-            return
+        overdue: dict[int, list[int]] = {}
+        for seq, reservation in self._open.items():
+            if reservation.since <= horizon:
+                overdue.setdefault(seq % self.shards, []).append(seq)
+        if overdue:
+            await asyncio.gather(*(self._close(seqs[:MAX_CLOSE_BATCH], shard) for shard, seqs in overdue.items()))
+
+    async def _close(self, overdue: Sequence[int], shard: int) -> None:
+        journal = self._journal.shards[shard]
         try:
-            rows = await self._journal.close_reservations(self.incarnation, overdue, datetime.now(UTC))
+            rows = await journal.close_reservations(self.incarnation, overdue, datetime.now(UTC))
         except JournalUnreachable as error:
             _log.warning("overdue reservations stay in doubt", reservations=len(overdue), reason=str(error))
             return
@@ -274,6 +284,32 @@ class Engine:
                 await asyncio.sleep(min(left, 0.05))
                 await self.close_overdue()
 
+    def _grant_at_once(self, batch: ReserveBatch) -> Reservation | None:
+        """What a busy server does all day: nobody waits, the units are in memory, every order has one line. Then each
+        is granted, and there is no need to look at them one by one. None, and nothing has happened, if it is not so.
+        """
+        if batch.lines_per_order:
+            return None
+        shelf = [self._escrow(sku) for sku in batch.skus]
+        wanted = _units_by_index(batch)
+        if not all(map(escrows.may_grant, shelf, wanted)):
+            return None
+        now = self._monotonic()
+        for escrow, units in zip(shelf, wanted, strict=True):
+            self._breadth.asked(escrow.asked, now)
+            escrow.asked.asked(units, now)
+            escrows.grant(escrow, units)
+        if self._spreading.counts:
+            self._spreading.asked(dict(zip(batch.skus, wanted, strict=True)))
+        order_count = len(batch.quantities)
+        self._metrics.verdicts(Verdict.GRANTED, order_count)
+        seq = self._number(zip(shelf, wanted, strict=True), batch.shard)
+        for escrow in shelf:
+            self._tend(escrow)
+        return Reservation(
+            self.incarnation, seq, [Verdict.GRANTED] * order_count, [], self._spreading.advice(batch.skus)
+        )
+
     def _enqueue(self, batch: ReserveBatch, request: Request) -> list[Waiter]:
         shelf = [self._escrow(sku) for sku in batch.skus]
         lines_of = _single_lines(batch, shelf) if not batch.lines_per_order else _lines(batch, shelf)
@@ -305,12 +341,13 @@ class Engine:
             escrow = self._escrows[sku] = Escrow(sku)
         return escrow
 
-    def _answer(self, request: Request) -> Reservation:
-        seq = 0
-        if request.granted:
-            self._last_seq += 1
-            seq = self._last_seq
-            self._open[seq] = _OpenReservation(tuple(request.granted.items()), self._monotonic())
+    def _number(self, granted: Iterable[tuple[Escrow, int]], shard: int) -> int:
+        seq = self._last_seqs[shard] = self._last_seqs[shard] + self.shards
+        self._open[seq] = _OpenReservation(tuple(granted), self._monotonic())
+        return seq
+
+    def _answer(self, request: Request, shard: int) -> Reservation:
+        seq = self._number(request.granted.items(), shard) if request.granted else 0
         granted = request.verdicts.count(Verdict.GRANTED)
         self._metrics.verdicts(Verdict.GRANTED, granted)
         if granted == len(request.verdicts):
@@ -323,6 +360,8 @@ class Engine:
         for waiter in waiters:
             if not waiter.decided:
                 escrows.refuse(waiter, Verdict.LEDGER_UNREACHABLE, 0)
+                for escrow, *_ in waiter.lines:
+                    escrow.wake()  # who waits behind it may be served, or nobody is left to wait for
         for escrow, units in request.granted.items():
             escrows.settle(escrow, units, 0)
             self._tend(escrow)
@@ -523,6 +562,16 @@ class Engine:
         self._spreading.know_servers(len({row.name for row in rows if not row.fenced}))
         if any(row.fenced for row in rows if row.incarnation == self.incarnation):
             raise self._fence()
+
+
+def _units_by_index(batch: ReserveBatch) -> Sequence[int]:
+    """Units that are asked for, per SKU of the batch."""
+    if len(batch.skus) == 1:
+        return (sum(batch.quantities),)
+    wanted = [0] * len(batch.skus)
+    for index, quantity in zip(batch.sku_indexes, batch.quantities, strict=True):
+        wanted[index] += quantity
+    return wanted
 
 
 def _single_lines(batch: ReserveBatch, shelf: Sequence[Escrow]) -> list[list[EscrowLine]]:

@@ -150,6 +150,17 @@ def enqueue(waiter: Waiter) -> None:
         escrow.demand += quantity
 
 
+def may_grant(escrow: Escrow, units: int) -> bool:
+    """Whether they are free, nobody waits for the SKU, and it is not one that is counted."""
+    return units <= escrow.free and escrow.demand == 0 and escrow.tally is None
+
+
+def grant(escrow: Escrow, units: int) -> None:
+    """Units that `may_grant` says may be."""
+    escrow.free -= units
+    escrow.in_doubt += units
+
+
 def refuse(waiter: Waiter, verdict: Verdict, blamed: int) -> None:
     _leave_queues(waiter)
     waiter.request.decide(waiter.place, verdict, blamed)

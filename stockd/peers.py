@@ -10,7 +10,7 @@ from uuid import UUID
 
 import structlog
 
-from journal.protocol import IncarnationRow, Journal
+from journal.protocol import IncarnationRow, Journals
 from sluice.errors import JournalUnreachable, Unreachable
 from sluice.seams.stock_store import StockStore
 from stockd.metrics import StockdMetrics
@@ -29,7 +29,7 @@ the next one begins: two at once do no harm."""
 _log = structlog.get_logger(__name__)
 
 
-async def keep_beating(incarnation: UUID, journal: Journal, interval_s: float) -> None:
+async def keep_beating(incarnation: UUID, journal: Journals, interval_s: float) -> None:
     """Raises IncarnationFenced when this incarnation must stop."""
     while True:
         try:
@@ -40,7 +40,7 @@ async def keep_beating(incarnation: UUID, journal: Journal, interval_s: float) -
 
 
 async def keep_watching_peers(
-    own: UUID, journal: Journal, dead_after_s: float, monotonic: Callable[[], float], metrics: StockdMetrics
+    own: UUID, journal: Journals, dead_after_s: float, monotonic: Callable[[], float], metrics: StockdMetrics
 ) -> None:
     """Fences peers that have been silent for `dead_after_s`.
 
@@ -62,7 +62,7 @@ async def keep_watching_peers(
                 await _fence(row, journal, dead_after_s, metrics)
 
 
-async def _fence(peer: IncarnationRow, journal: Journal, dead_after_s: float, metrics: StockdMetrics) -> None:
+async def _fence(peer: IncarnationRow, journal: Journals, dead_after_s: float, metrics: StockdMetrics) -> None:
     try:
         newly = await journal.fence(peer.incarnation)
     except JournalUnreachable as error:
@@ -78,7 +78,7 @@ async def _fence(peer: IncarnationRow, journal: Journal, dead_after_s: float, me
         )
 
 
-async def keep_reclaiming(journal: Journal, store: StockStore, metrics: StockdMetrics) -> None:
+async def keep_reclaiming(journal: Journals, store: StockStore, metrics: StockdMetrics) -> None:
     """Folds fenced incarnations of every name as they become due."""
     while True:
         try:
@@ -89,7 +89,7 @@ async def keep_reclaiming(journal: Journal, store: StockStore, metrics: StockdMe
         await asyncio.sleep(RECLAIM_POLL_S)
 
 
-async def _reclaim(incarnation: UUID, journal: Journal, store: StockStore, metrics: StockdMetrics) -> None:
+async def _reclaim(incarnation: UUID, journal: Journals, store: StockStore, metrics: StockdMetrics) -> None:
     units_back = 0
     async for returned in fold(await held_rows(incarnation, journal, store), store):
         units_back += returned.units

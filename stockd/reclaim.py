@@ -12,7 +12,7 @@ from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
-from journal.protocol import Journal
+from journal.protocol import Journals
 from sluice.counting import open_sellers
 from sluice.errors import StoreUnreachable
 from sluice.model import StockPolicy
@@ -41,7 +41,7 @@ class Returned(NamedTuple):
     units: int
 
 
-async def held_rows(incarnation: UUID, journal: Journal, store: StockStore) -> Sequence[HeldRow]:
+async def held_rows(incarnation: UUID, journal: Journals, store: StockStore) -> Sequence[HeldRow]:
     """Every row that the incarnation may have, or must get: units of cancelled orders may have come back to a server
     that never took any. What it sold is final if it was fenced before this was called.
 

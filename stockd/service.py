@@ -20,8 +20,10 @@ DEFAULT_TIMEOUT_S = 5.0
 
 def keeper_service(engine: Engine) -> grpc.GenericRpcHandler:
     async def reserve(request: stock_pb2.ReserveRequest, context: Any) -> stock_pb2.ReserveResponse:
-        _check(request)
-        batch = ReserveBatch(request.skus, request.lines_per_order, request.sku_indexes, request.quantities)
+        _check(request, engine.shards)
+        batch = ReserveBatch(
+            request.skus, request.lines_per_order, request.sku_indexes, request.quantities, request.shard
+        )
         timeout_s = context.time_remaining() or DEFAULT_TIMEOUT_S
         try:
             reservation = await engine.reserve(batch, _settlements(request.settlements), timeout_s)
@@ -36,11 +38,11 @@ def keeper_service(engine: Engine) -> grpc.GenericRpcHandler:
         )
 
     async def reserve_return(request: stock_pb2.ReserveReturnRequest, context: Any) -> stock_pb2.ReserveReturnResponse:
-        _check_return(request)
+        _check_return(request, engine.shards)
         timeout_s = context.time_remaining() or DEFAULT_TIMEOUT_S
         try:
             incarnation, seq = await engine.reserve_return(
-                dict(zip(request.skus, request.units, strict=True)), timeout_s
+                dict(zip(request.skus, request.units, strict=True)), request.shard, timeout_s
             )
         except KeeperUnreachable as error:
             raise RpcFailure(grpc.StatusCode.UNAVAILABLE, "FENCED", str(error)) from error
@@ -68,8 +70,8 @@ def _settlements(messages: Any) -> list[Settlement]:
     ]
 
 
-def _check(request: stock_pb2.ReserveRequest) -> None:
-    violations = []
+def _check(request: stock_pb2.ReserveRequest, shards: int) -> None:
+    violations = _shard_violations(request.shard, shards)
     line_count = len(request.sku_indexes)
     if len(request.quantities) != line_count:
         violations.append(("quantities", "must have as many entries as sku_indexes"))
@@ -89,8 +91,12 @@ def _check(request: stock_pb2.ReserveRequest) -> None:
         raise invalid(violations)
 
 
-def _check_return(request: stock_pb2.ReserveReturnRequest) -> None:
-    violations = []
+def _shard_violations(shard: int, shards: int) -> list[tuple[str, str]]:
+    return [] if shard < shards else [("shard", f"must be below {shards}, the number of journals")]
+
+
+def _check_return(request: stock_pb2.ReserveReturnRequest, shards: int) -> None:
+    violations = _shard_violations(request.shard, shards)
     if len(request.skus) != len(request.units):
         violations.append(("units", "must have as many entries as skus"))
     if not request.units or not all(request.units):

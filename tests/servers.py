@@ -51,10 +51,9 @@ def make_cassandra(directory: Path) -> tuple[Process, str]:
 def make_kafka(directory: Path) -> tuple[Process, str]:
     """A Kafka broker that is not started yet, and its bootstrap address as `host:port`."""
     port = free_port()
-    process = kafka.create(
-        directory / "kafka", port, free_port(taken=[port]), packages.require().java, directory / "kafka.log"
-    )
-    return process, kafka.bootstrap(port)
+    brokers = kafka.alone(port, free_port(taken=[port]))
+    process = kafka.create(directory / "kafka", brokers, 0, packages.require().java, directory / "kafka.log")
+    return process, kafka.bootstrap(brokers)
 
 
 def make_redis(directory: Path, appendfsync: redis.Appendfsync = "always") -> tuple[Process, str]:

@@ -22,9 +22,9 @@ ON_CLUSTER = (
     Sale("escrow", "ESCROW"),
     Sale("exact", "EXACT"),
     Sale("counter", "COUNTER"),
-    # Queue mode, once it answers: Sale("queued", "ESCROW", "MODE_QUEUED"),
+    Sale("queued", "ESCROW", "MODE_QUEUED"),
 )
-EMBEDDED = (Sale("escrow", "ESCROW"), Sale("exact", "EXACT"))
+EMBEDDED = (Sale("escrow", "ESCROW"), Sale("exact", "EXACT"), Sale("queued", "ESCROW", "MODE_QUEUED"))
 
 
 def run(stage: Stage, repetition: int) -> None:

@@ -26,7 +26,7 @@ RELAYS = ("relay-0",)
 
 
 def run(stage: Stage) -> None:
-    with consumer(CONSUMER, stage.directory, stage.ends, stage.cluster.endpoint) as (pid, page):
+    with consumer(CONSUMER, stage.directory, stage.ends, stage.cluster.stockds) as (pid, page):
         standing_still = [pid, *(stage.cluster.pids[name] for name in RELAYS)]
         for repetition in range(stage.plan.repetitions):
             _run(stage, "behind", repetition, pid, page, standing_still)

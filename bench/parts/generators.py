@@ -10,7 +10,7 @@ from bench.stage import Stage
 from bench.systems import System
 
 CEILING_RATE = 6_000.0
-"""Offered to a server that does nothing: more than two of our generators can send in time on two cores."""
+"""Offered to a server that does nothing: more than our generators can send in time on two cores."""
 
 
 def run(stage: Stage) -> None:

@@ -25,7 +25,9 @@ def run(stage: Stage, repetition: int) -> None:
 
 
 def at_rate(stage: Stage, system: System, rate: float, **notes: Any) -> None:
-    generators = max(1, round(rate / RATE_OF_ONE_GENERATOR))
+    # One core is the server's: with more generators than that its share of the time, not its work, would be measured.
+    at_most = max(1, stage.document["machine"]["cores"] - 1)
+    generators = min(max(1, round(rate / RATE_OF_ONE_GENERATOR)), at_most)
     load = {
         "kind": "at_rate",
         "endpoint": system.endpoint,
@@ -34,7 +36,7 @@ def at_rate(stage: Stage, system: System, rate: float, **notes: Any) -> None:
         "warm_s": stage.plan.rate_warm_s,
         "seconds": stage.plan.rate_seconds,
     }
-    wait_until_quiet(system.metrics)
+    wait_until_quiet(system.metrics, stage.plan.quiet_s)
     results, cost = stage.drive(system, [load] * generators)
     stage.note(
         "at_rate", system.name, f"{rate:,.0f}/s offered", joined(results) | cost | notes | {"generators": generators}

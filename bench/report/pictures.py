@@ -68,7 +68,7 @@ def _peers(document: Document) -> Figure:
             peer["label"].replace("`", "") + ("" if peer["durable"] else " (not durable)"),
             select(document, "unary", name),
         )
-        for name, peer in document["peers"].items()
+        for name, peer in document.get("peers", {}).items()
     ]
     bars = [(label, _rates(runs)) for label, runs in found if runs]
     return _bars(sorted(bars, key=lambda bar: -bar[1].middle), f"orders/s, single calls, {at} in flight, one hot SKU")
@@ -76,7 +76,7 @@ def _peers(document: Document) -> Figure:
 
 def _bursts(document: Document) -> Figure:
     found = [(label, select(document, "burst", system, load=load)) for system, load, label in bursts.SALES]
-    found += [(peer["label"], select(document, "burst", name)) for name, peer in document["peers"].items()]
+    found += [(peer["label"], select(document, "burst", name)) for name, peer in document.get("peers", {}).items()]
     measured = [(label, runs) for label, runs in found if runs]
     figure, axes = _figure(len(measured))
     for place, (label, runs) in enumerate(measured):

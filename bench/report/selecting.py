@@ -14,7 +14,13 @@ NOT_PROMISED = ("client", "noop", "peer", "lwt_per_order", "counter_per_order")
 KAFKA_THREADS = "rdk:"
 PYTHON_THREADS = ("loop", "python")
 
-_CALLED = {"client": "load generator", "noop": "no-op server", "embedded": "embedded gateway", "peer": "peer's server"}
+_CALLED = {
+    "client": "load generator",
+    "noop": "no-op server",
+    "embedded": "embedded gateway",
+    "consume": "consumer",
+    "peer": "peer's server",
+}
 
 
 def select(document: Document, kind: str, system: str, **conditions: Any) -> list[Run]:

@@ -119,7 +119,7 @@ class KafkaDeadLetters:
         else:
             event = record.event
             key, value, topic = event.key.encode(), event.value, event.topic
-            named = self._headers.headers(event)
+            named = list(self._headers.headers(event).items())
         named += [
             ("dlq.topic", topic.encode()),
             ("dlq.partition", str(record.partition).encode()),
@@ -238,7 +238,7 @@ def _read_entry(message: Message) -> tuple[int, Entry] | None:
 def _original(message: Message, pairs: Sequence[tuple[str, HeaderValue]], named: Mapping[str, HeaderValue]) -> Record:
     topic, partition, offset = _text(named, "dlq.topic"), _number(named, "dlq.partition"), _number(named, "dlq.offset")
     try:
-        return LoggedEvent(read_event(topic, message.key(), message.value(), dict(pairs)), partition, offset)
+        return LoggedEvent(read_event(topic, message.key(), message.value(), dict(pairs), offset), partition, offset)
     except UnreadableRecord as error:
         own = tuple((name, value) for name, value in pairs if not name.startswith("dlq."))
         return Unreadable(topic, partition, offset, message.key(), message.value(), own, str(error))

@@ -411,7 +411,7 @@ def _record(message: Message) -> Record | None:
     assert offset is not None
     key, value, headers = message.key(), message.value(), message.headers()
     try:
-        return LoggedEvent(read_event(topic, key, value, headers), partition, offset)
+        return LoggedEvent(read_event(topic, key, value, headers, offset), partition, offset)
     except UnreadableRecord as reason:
         named = headers.items() if isinstance(headers, dict) else headers or ()
         return Unreadable(topic, partition, offset, key, value, tuple(named), str(reason))
@@ -431,8 +431,11 @@ def _settings(bootstrap: str, group: str, protocol: str, error_cb: Any) -> dict[
         "fetch.wait.max.ms": 100,
         # The default lets a full local queue hold up a partition for a second.
         "fetch.queue.backoff.ms": 10,
-        "queued.min.messages": 5_000,
-        "queued.max.messages.kbytes": 16_384,
+        # Of each partition. A backlog fills all of this, and the client needs about 700 bytes for each message.
+        "queued.min.messages": 1_000,
+        "queued.max.messages.kbytes": 8_192,
+        # The client asks for so much of each partition at once, compressed, however little is wanted.
+        "fetch.message.max.bytes": 131_072,
         "reconnect.backoff.max.ms": 1_000,
         # New partitions are heard of this soon under the classic protocol; the other is told by the broker.
         "topic.metadata.refresh.interval.ms": 30_000,

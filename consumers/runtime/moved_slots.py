@@ -54,10 +54,10 @@ class _Maps:
         self.foreign = False
         """Somebody places records of this journal and topic by other maps than those on the log."""
 
-    def add(self, slot_map: SlotMap) -> None:
+    def learn(self, maps: Iterable[SlotMap]) -> None:
         """Closes all gates: what is behind them must be looked at again."""
         self.foreign = False
-        self._maps[slot_map.epoch] = slot_map
+        self._maps |= {each.epoch: each for each in maps}
         self._by_epoch = [self._maps[epoch] for epoch in sorted(self._maps)]
         self._first_numbers = [each.first_number for each in self._by_epoch]
         self._last_number, self._last_seats = self._first_numbers[-1], self._by_epoch[-1].seats
@@ -181,8 +181,11 @@ class MovedSlots:
         maps = self._maps.get(origin)
         if maps is not None and (maps.foreign or maps.puts(record.event.key, partition.number, number)):
             return
+        new: dict[tuple[UUID, str], list[SlotMap]] = {}
         for published in self._read_maps():
-            self._maps.setdefault((published.journal, published.slot_map.topic), _Maps()).add(published.slot_map)
+            new.setdefault((published.journal, published.slot_map.topic), []).append(published.slot_map)
+        for changed, slot_maps in new.items():
+            self._maps.setdefault(changed, _Maps()).learn(slot_maps)
         maps = self._maps.setdefault(origin, _Maps())
         if not maps.puts(record.event.key, partition.number, number):
             _log.info("placed_by_no_known_slot_map", topic=partition.topic, partition=partition.number)

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NamedTuple
 
 from deploy.local import cassandra, kafka, packages, postgres, redis, services, state
-from deploy.local.layout import ClusterSpec, Endpoints, assign_ports, endpoints, listeners, nodes
+from deploy.local.layout import ClusterSpec, Endpoints, assign_ports, brokers, endpoints, listeners, nodes
 from deploy.local.ports import holder
 from deploy.local.processes import Identity, Process, is_alive, terminate
 from deploy.local.state import Record, State
@@ -69,6 +69,7 @@ class Cluster:
         self.spec = spec
         self.endpoints = endpoints(spec, ports)
         self.nodes = nodes(spec, ports)
+        self.brokers = brokers(spec, ports)
         self._ports = ports
         self._records = {record.name: record for record in records}
         self._processes: dict[str, Process] = {}
@@ -76,7 +77,9 @@ class Cluster:
         self._lock = threading.Lock()
 
     def process(self, name: str) -> Process:
-        """By name: `stockd-0`, `gateway-0`, `relay-0`, `postgres`, `kafka`, `cassandra-1` ... Raises KeyError."""
+        """By name: `stockd-0`, `gateway-0`, `relay-0`, `postgres`, `kafka` (of three `kafka-1` ...),
+        `cassandra-1` ... Raises KeyError.
+        """
         return self._processes[name]
 
     @property
@@ -152,6 +155,7 @@ def up(spec: ClusterSpec, say: Say = lambda _: None) -> Cluster:
             servers, *own = _stages(spec, ports, programs)
             _start_stage(cluster, servers, started, say)
             _wait_for_ring(cluster)
+            _wait_for_brokers(cluster)
             for stage in own:
                 _start_stage(cluster, stage, started, say)
         except BaseException:
@@ -221,9 +225,20 @@ def _check_same_size(wanted: ClusterSpec, known: ClusterSpec, *, running: bool) 
             f"the ledger in {known.directory} is in {known.store}, not in {wanted.store};"
             " delete it with `down --purge`, or use another directory"
         )
+    if wanted.journals != known.journals:
+        raise SpecChangedError(
+            f"the orders in {known.directory} are in {known.journals} journal(s), not in {wanted.journals};"
+            " delete them with `down --purge`, or use another directory"
+        )
     if wanted.nodes != known.nodes:
         raise SpecChangedError(
             f"the data in {known.directory} is that of {known.nodes} Cassandra node(s), not {wanted.nodes};"
+            " delete it with `down --purge`, or use another directory"
+        )
+
+    if wanted.brokers != known.brokers:
+        raise SpecChangedError(
+            f"the data in {known.directory} is that of {known.brokers} Kafka broker(s), not {wanted.brokers};"
             " delete it with `down --purge`, or use another directory"
         )
 
@@ -236,7 +251,8 @@ def _stages(spec: ClusterSpec, ports: dict[str, int], programs: packages.Program
     return [
         [
             [_postgres(spec, ports, programs)],
-            [_kafka(spec, ports, programs)],
+            # Side by side: one of three does not answer before a second one runs.
+            *([_kafka(spec, ports, programs, index)] for index in range(spec.brokers)),
             # Before version 5.1 nodes must join one at a time.
             [_cassandra(spec, programs, node) for node in nodes(spec, ports)],
             [_redis(spec, ports)] if spec.store == "redis" else [],
@@ -252,20 +268,19 @@ def _postgres(spec: ClusterSpec, ports: dict[str, int], programs: packages.Progr
     port = ports["postgres"]
 
     def make(log: Path) -> Process:
-        return postgres.create(spec.directory / "postgres", port, programs.postgres_bin, log)
+        return postgres.create(spec.directory / "postgres", port, programs.postgres_bin, log, spec.journals)
 
-    return _Member("postgres", "postgres", postgres.url(port, spec.host("postgres")), None, make)
+    return _Member("postgres", "postgres", postgres.urls(port, spec.journals, spec.host("postgres")), None, make)
 
 
-def _kafka(spec: ClusterSpec, ports: dict[str, int], programs: packages.Programs) -> _Member:
-    port, controller_port = ports["kafka"], ports["kafka-controller"]
+def _kafka(spec: ClusterSpec, ports: dict[str, int], programs: packages.Programs, index: int) -> _Member:
+    found = brokers(spec, ports)
+    broker = found[index]
 
     def make(log: Path) -> Process:
-        return kafka.create(
-            spec.directory / "kafka", port, controller_port, programs.java, log, reached_at=spec.host("kafka")
-        )
+        return kafka.create(spec.directory / broker.name, found, index, programs.java, log)
 
-    return _Member("kafka", "kafka", kafka.bootstrap(port, spec.host("kafka")), None, make)
+    return _Member(broker.name, "kafka", broker.bootstrap, None, make)
 
 
 def _cassandra(spec: ClusterSpec, programs: packages.Programs, node: cassandra.Node) -> _Member:
@@ -321,6 +336,13 @@ def _wait_for_ring(cluster: Cluster) -> None:
         cluster.process(node.name).wait_until(partial(cassandra.sees_all, node.host, node.cql_port))
 
 
+def _wait_for_brokers(cluster: Cluster) -> None:
+    """Each of several brokers must see the others, else the first topic with a copy on each is refused."""
+    for broker in cluster.brokers:
+        process = cluster.process(broker.name)
+        process.wait_until(partial(kafka.answers, broker.port, len(cluster.brokers)))
+
+
 def _raise_first(futures: list[Future[None]]) -> None:
     for future in futures:
         if future.done():
@@ -362,7 +384,7 @@ def _stop(records: list[Record], say: Say) -> None:
 def _purge(spec: ClusterSpec) -> None:
     """Only what the cluster made: the directory may hold other files of the user."""
     postgres.remove(spec.directory / "postgres")
-    for name in ("postgres", "kafka", "redis", *spec.names("cassandra"), "logs"):
+    for name in ("postgres", "redis", *spec.names("kafka"), *spec.names("cassandra"), "logs"):
         shutil.rmtree(spec.directory / name, ignore_errors=True)
     state.remove(spec.directory)
     with suppress(OSError):

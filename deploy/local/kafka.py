@@ -1,11 +1,13 @@
-"""One Kafka broker (KRaft, broker and controller in one process) on a loopback port, from the jars of Maven Central."""
+"""Kafka brokers on loopback ports, from the jars of Maven Central: KRaft, each broker and controller in one process."""
 
 import shutil
 import subprocess
 import uuid
 from base64 import urlsafe_b64encode
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
+from typing import NamedTuple
 
 from confluent_kafka import KafkaException
 from confluent_kafka.admin import AdminClient
@@ -22,6 +24,9 @@ _ARTIFACTS = (
     # The server brings log4j-core and slf4j 1.7 but nothing that joins them.
     jvm.Artifact("org.apache.logging.log4j", "log4j-slf4j-impl", _LOG4J_VERSION),
 )
+BROKER_COUNTS = (1, 3)
+"""One, or enough for a quorum that survives the loss of one."""
+
 _ANSWER_LIMIT_S = 3.0
 _FORMAT_LIMIT_S = 120.0
 
@@ -34,30 +39,48 @@ appender.stdout.layout.pattern = %d{ISO8601} %-5p [%t] %c{1} - %m%n
 """
 
 
-def bootstrap(port: int, host: str = LOOPBACK) -> str:
-    return f"{host}:{port}"
+class Broker(NamedTuple):
+    """One of a cluster: it tells clients to come to the host `reached_at`, on its own port."""
+
+    name: str
+    port: int
+    controller_port: int
+    reached_at: str = LOOPBACK
+
+    @property
+    def bootstrap(self) -> str:
+        return f"{self.reached_at}:{self.port}"
 
 
-def create(
-    directory: Path, port: int, controller_port: int, java: Path, log: Path, *, reached_at: str = LOOPBACK
-) -> Process:
-    """A broker with its data in `directory`, formatted at the first call. It tells clients to come to the host
-    `reached_at`. Raises ResolveError.
+def alone(port: int, controller_port: int) -> Sequence[Broker]:
+    """A cluster of one."""
+    return [Broker("kafka", port, controller_port)]
+
+
+def bootstrap(brokers: Sequence[Broker]) -> str:
+    return ",".join(broker.bootstrap for broker in brokers)
+
+
+def create(directory: Path, brokers: Sequence[Broker], index: int, java: Path, log: Path) -> Process:
+    """The broker at `index` of the cluster that all `brokers` make together, with its data in `directory`, which is
+    formatted at the first call. The others' directories must lie beside it: what they agree on is made of that place.
+    One of several answers only when most of them run. Raises ResolveError.
     """
+    broker = brokers[index]
     directory = directory.absolute()
     directory.mkdir(parents=True, exist_ok=True)
     classpath = jvm.classpath("kafka", _ARTIFACTS, java)
     config = directory / "server.properties"
-    config.write_text(_properties(directory / "data", port, controller_port, reached_at))
+    config.write_text(_properties(directory / "data", brokers, index))
     log4j = directory / "log4j2.properties"
     log4j.write_text(_LOG4J)
     if not (directory / "data/meta.properties").exists():
-        _format(directory, config, log4j, classpath, java)
+        _format(directory, brokers, config, log4j, classpath, java)
     command = Command(
-        name="kafka",
+        name=broker.name,
         argv=(
             str(java),
-            # Measured: 540 MB resident after load.
+            # Measured: 540 MB resident after load, for each broker.
             "-Xms256m",
             "-Xmx512m",
             "-XX:+UseG1GC",
@@ -72,26 +95,26 @@ def create(
         ),
         directory=directory,
         log=log,
-        listens=((LOOPBACK, port), (LOOPBACK, controller_port)),
+        listens=((LOOPBACK, broker.port), (LOOPBACK, broker.controller_port)),
     )
-    return Process(command, partial(answers, port))
+    return Process(command, partial(answers, broker.port))
 
 
-def answers(port: int) -> None:
-    """A metadata request that names a live broker. Raises NotAnsweringError."""
+def answers(port: int, brokers: int = 1) -> None:
+    """A metadata request that names so many live brokers. Raises NotAnsweringError."""
     if not accepts(LOOPBACK, port):
         raise NotAnsweringError(f"nothing listens on {LOOPBACK}:{port}")
     # The client's own log of refused connections says nothing that NotAnsweringError does not say.
-    admin = AdminClient({"bootstrap.servers": bootstrap(port), "log_level": 0})
+    admin = AdminClient({"bootstrap.servers": f"{LOOPBACK}:{port}", "log_level": 0})
     try:
         metadata = admin.list_topics(timeout=_ANSWER_LIMIT_S)
     except KafkaException as error:
         raise NotAnsweringError(str(error)) from error
-    if not metadata.brokers:
-        raise NotAnsweringError("no broker has registered")
+    if len(metadata.brokers) < brokers:
+        raise NotAnsweringError(f"{len(metadata.brokers)} of {brokers} brokers have registered")
 
 
-def _format(directory: Path, config: Path, log4j: Path, classpath: str, java: Path) -> None:
+def _format(directory: Path, brokers: Sequence[Broker], config: Path, log4j: Path, classpath: str, java: Path) -> None:
     # What an interrupted format left behind would make the next one refuse.
     shutil.rmtree(directory / "data", ignore_errors=True)
     run = subprocess.run(
@@ -104,9 +127,9 @@ def _format(directory: Path, config: Path, log4j: Path, classpath: str, java: Pa
             classpath,
             "kafka.tools.StorageTool",
             "format",
-            f"--cluster-id={_cluster_id()}",
+            f"--cluster-id={_agreed_id(directory, 'cluster')}",
             f"--config={config}",
-            "--standalone",
+            _controllers(directory, brokers),
         ],
         cwd=directory,
         stdin=subprocess.DEVNULL,
@@ -119,25 +142,45 @@ def _format(directory: Path, config: Path, log4j: Path, classpath: str, java: Pa
         raise RuntimeError(f"formatting Kafka's storage failed:\n{run.stdout}{run.stderr}")
 
 
-def _cluster_id() -> str:
-    return urlsafe_b64encode(uuid.uuid4().bytes).rstrip(b"=").decode()
+def _controllers(directory: Path, brokers: Sequence[Broker]) -> str:
+    """Who votes, as it is written into each disk when it is formatted."""
+    if len(brokers) == 1:
+        return "--standalone"
+    voters = (
+        f"{number}@{LOOPBACK}:{broker.controller_port}:{_agreed_id(directory, broker.name)}"
+        for number, broker in enumerate(brokers, start=1)
+    )
+    return f"--initial-controllers={','.join(voters)}"
 
 
-def _properties(data: Path, port: int, controller_port: int, reached_at: str) -> str:
-    controller = f"CONTROLLER://{LOOPBACK}:{controller_port}"
+def _agreed_id(directory: Path, name: str) -> str:
+    """The same for every broker beside this one, without a file that they share."""
+    made = uuid.uuid5(uuid.NAMESPACE_URL, (directory.parent / name).as_uri())
+    return urlsafe_b64encode(made.bytes).rstrip(b"=").decode()
+
+
+def _properties(data: Path, brokers: Sequence[Broker], index: int) -> str:
+    broker = brokers[index]
+    controller = f"CONTROLLER://{LOOPBACK}:{broker.controller_port}"
+    quorum = ",".join(f"{LOOPBACK}:{each.controller_port}" for each in brokers)
+    copies = len(brokers)
+    # Of three copies two must be written: one broker may be lost, and nothing acknowledged is lost with it.
+    in_sync = (copies + 1) // 2
     return f"""process.roles=broker,controller
-node.id=1
-controller.quorum.bootstrap.servers={LOOPBACK}:{controller_port}
-listeners=PLAINTEXT://{LOOPBACK}:{port},{controller}
-advertised.listeners=PLAINTEXT://{reached_at}:{port},{controller}
+node.id={index + 1}
+controller.quorum.bootstrap.servers={quorum}
+listeners=PLAINTEXT://{LOOPBACK}:{broker.port},{controller}
+advertised.listeners=PLAINTEXT://{broker.bootstrap},{controller}
 controller.listener.names=CONTROLLER
 inter.broker.listener.name=PLAINTEXT
 listener.security.protocol.map=CONTROLLER:PLAINTEXT,PLAINTEXT:PLAINTEXT
 log.dirs={data}
 # A misspelt topic must be an error. The relay makes the topics with the partitions they need.
 auto.create.topics.enable=false
-# One broker cannot replicate, and the default of 50 partitions for each internal topic only costs start time.
-offsets.topic.replication.factor=1
+default.replication.factor={copies}
+min.insync.replicas={in_sync}
+# The default of 50 partitions for each internal topic only costs start time.
+offsets.topic.replication.factor={copies}
 offsets.topic.num.partitions=4
 # A consumer that died: its partitions are free after this long (default 45 s), as under the classic protocol.
 group.consumer.min.session.timeout.ms=6000
@@ -147,13 +190,12 @@ group.consumer.min.heartbeat.interval.ms=500
 group.consumer.heartbeat.interval.ms=1000
 # The first member of a group need not wait for others.
 group.initial.rebalance.delay.ms=0
-transaction.state.log.replication.factor=1
-transaction.state.log.min.isr=1
+transaction.state.log.replication.factor={copies}
+transaction.state.log.min.isr={in_sync}
 transaction.state.log.num.partitions=4
-share.coordinator.state.topic.replication.factor=1
-share.coordinator.state.topic.min.isr=1
+share.coordinator.state.topic.replication.factor={copies}
+share.coordinator.state.topic.min.isr={in_sync}
 share.coordinator.state.topic.num.partitions=2
-group.initial.rebalance.delay.ms=0
 # A killed broker is not taken back before its old session has ended; with the default that is 9 s.
 broker.session.timeout.ms=3000
 broker.heartbeat.interval.ms=500

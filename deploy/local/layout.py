@@ -7,6 +7,7 @@ from typing import Literal, NamedTuple
 
 from deploy.local import cassandra, kafka, postgres, redis
 from deploy.local.ports import LOOPBACK, PortHeldError, free_port, is_free, usual_or_free
+from sluice.sharding import MAX_SHARDS
 
 DEFAULT_DIRECTORY = Path(".sluice/cluster")
 # One node, or enough for a quorum that survives the loss of one.
@@ -32,13 +33,17 @@ class ClusterSpec:
     directory: Path = DEFAULT_DIRECTORY
     store: Literal["cassandra", "redis"] = "cassandra"
     nodes: int = 1
+    # Of Kafka; also the number of copies of each partition.
+    brokers: int = 1
     stockds: int = 2
     gateways: int = 1
     relays: int = 1
-    # Of lifecycle, compensation and projection, comma separated; they share one process. By default two are not among
-    # them: lifecycle writes every order twice more, projection reads and writes each line's SKU once more, and a sale
-    # on one machine should not pay for it unasked.
-    consumers: str = "compensation"
+    # Databases over which orders are divided, all on the one PostgreSQL.
+    journals: int = 1
+    # Of lifecycle, compensation, projection and queue, comma separated; they share one process. By default two are not
+    # among them: lifecycle writes every order twice more, projection reads and writes each line's SKU once more, and a
+    # sale on one machine should not pay for it unasked. Of several journals there is no queue.
+    consumers: str = "compensation,queue"
     log_level: str = "info"
     # As the setting of stockd: tests of dead servers need not wait as long as a sale should.
     peer_dead_after_s: float = 10.0
@@ -49,6 +54,10 @@ class ClusterSpec:
     def __post_init__(self) -> None:
         if self.nodes not in NODE_COUNTS:
             raise ValueError(f"nodes must be one of {NODE_COUNTS}, not {self.nodes}")
+        if not 1 <= self.journals <= MAX_SHARDS:
+            raise ValueError(f"journals must be 1 to {MAX_SHARDS}, not {self.journals}")
+        if self.brokers not in kafka.BROKER_COUNTS:
+            raise ValueError(f"brokers must be one of {kafka.BROKER_COUNTS}, not {self.brokers}")
         if self.store not in STORES:
             raise ValueError(f"store must be one of {STORES}, not {self.store}")
         if self.store != "cassandra" and "projection" in self.consumers.split(","):
@@ -65,6 +74,8 @@ class ClusterSpec:
             if self.store != "cassandra":
                 return []
             return [f"cassandra-{index}" for index in range(1, self.nodes + 1)]
+        if role == "kafka":
+            return ["kafka"] if self.brokers == 1 else [f"kafka-{index}" for index in range(1, self.brokers + 1)]
         if role == "consume":
             # Consumers that end orders give their units back to the stock servers.
             return ["consume-0"] if self.consumers and self.stockds else []
@@ -85,9 +96,10 @@ class Listener(NamedTuple):
 def listeners(spec: ClusterSpec) -> list[Listener]:
     wanted = [
         Listener("postgres", _POSTGRES_PORT, (("postgres", LOOPBACK),)),
-        Listener("kafka", _KAFKA_PORT, (("kafka", LOOPBACK),)),
-        Listener("kafka-controller", None, (("kafka", LOOPBACK),), fixed=True),
     ]
+    for i, name in enumerate(spec.names("kafka")):
+        wanted.append(Listener(name, _KAFKA_PORT + i, ((name, LOOPBACK),)))
+        wanted.append(Listener(f"{name}-controller", None, ((name, LOOPBACK),), fixed=True))
     if spec.store == "redis":
         wanted.append(Listener("redis", _REDIS_PORT, (("redis", LOOPBACK),)))
     else:
@@ -128,8 +140,8 @@ def assign_ports(spec: ClusterSpec, kept: Mapping[str, int], alive: Collection[s
 
 
 class Endpoints(NamedTuple):
-    """Where clients find the cluster; `cassandra` and `kafka` are comma-separated `host:port` lists. Of `cassandra` and
-    `redis` the one that is not there is empty.
+    """Where clients find the cluster; `cassandra` and `kafka` are comma-separated `host:port` lists, and `postgres` is
+    such a list of URLs if there are several journals. Of `cassandra` and `redis` the one that is not there is empty.
     """
 
     gateways: list[str]
@@ -146,12 +158,18 @@ def nodes(spec: ClusterSpec, ports: Mapping[str, int]) -> list[cassandra.Node]:
     ]
 
 
+def brokers(spec: ClusterSpec, ports: Mapping[str, int]) -> list[kafka.Broker]:
+    return [
+        kafka.Broker(name, ports[name], ports[f"{name}-controller"], spec.host(name)) for name in spec.names("kafka")
+    ]
+
+
 def endpoints(spec: ClusterSpec, ports: Mapping[str, int]) -> Endpoints:
     return Endpoints(
         gateways=[f"{spec.host(name)}:{ports[name]}" for name in spec.names("gateway")],
-        postgres=postgres.url(ports["postgres"], spec.host("postgres")),
+        postgres=postgres.urls(ports["postgres"], spec.journals, spec.host("postgres")),
         cassandra=",".join(node.contact_point for node in nodes(spec, ports)),
-        kafka=kafka.bootstrap(ports["kafka"], spec.host("kafka")),
+        kafka=kafka.bootstrap(brokers(spec, ports)),
         redis=redis.url(ports["redis"]) if spec.store == "redis" else "",
     )
 

@@ -6,6 +6,7 @@ import pwd
 import shutil
 import signal
 import subprocess
+from collections.abc import Sequence
 from functools import partial
 from pathlib import Path
 
@@ -37,8 +38,18 @@ _SETTINGS = {
 }
 
 
-def url(port: int, host: str = LOOPBACK) -> str:
-    return f"postgresql://{ROLE}@{host}:{port}/{DATABASE}"
+def url(port: int, host: str = LOOPBACK, database: str = DATABASE) -> str:
+    return f"postgresql://{ROLE}@{host}:{port}/{database}"
+
+
+def databases(journals: int) -> Sequence[str]:
+    """Of so many journals, by number."""
+    return [DATABASE, *(f"{DATABASE}_{number}" for number in range(1, journals))]
+
+
+def urls(port: int, journals: int, host: str = LOOPBACK) -> str:
+    """Of all journals, as the setting `journal_url` takes them."""
+    return ",".join(url(port, host, database) for database in databases(journals))
 
 
 def account() -> str | None:
@@ -60,11 +71,13 @@ def data_directory(directory: Path) -> Path:
     return _REACHABLE_ROOT / f"postgres-{hashlib.sha256(str(directory).encode()).hexdigest()[:16]}"
 
 
-def create(directory: Path, port: int, bin_directory: Path, log: Path) -> Process:
-    """A server with its data in `directory`, made at the first call. Trusts every local user: for development only."""
+def create(directory: Path, port: int, bin_directory: Path, log: Path, journals: int = 1) -> Process:
+    """A server with its data in `directory`, made at the first call, with a database for each journal. Trusts every
+    local user: for development only.
+    """
     data = data_directory(directory)
     if not (data / "PG_VERSION").exists():
-        _initialise(data, bin_directory)
+        _initialise(data, bin_directory, databases(journals))
     options = [argument for name, value in _SETTINGS.items() for argument in ("-c", f"{name}={value}")]
     command = Command(
         name="postgres",
@@ -101,7 +114,7 @@ def remove(directory: Path) -> None:
     shutil.rmtree(data_directory(directory), ignore_errors=True)
 
 
-def _initialise(data: Path, bin_directory: Path) -> None:
+def _initialise(data: Path, bin_directory: Path, names: Sequence[str]) -> None:
     # A half-made directory of an earlier, interrupted call would make initdb refuse.
     shutil.rmtree(data, ignore_errors=True)
     data.mkdir(parents=True)
@@ -122,12 +135,12 @@ def _initialise(data: Path, bin_directory: Path) -> None:
         ],
         data,
     )
-    # Single-user mode makes the database without a server to start, wait for and stop.
+    # Single-user mode makes databases without a server to start, wait for and stop.
     _run_as(
         user,
         [str(bin_directory / "postgres"), "--single", "-D", str(data), "postgres"],
         data,
-        f"CREATE DATABASE {DATABASE}\n",
+        "".join(f"CREATE DATABASE {name}\n" for name in names),
     )
 
 

@@ -18,8 +18,7 @@ from deploy.local.processes import Command, NotAnsweringError, Process
 from sluice.settings import StockStoreSettings
 
 KEYSPACE = "sluice"
-# There is one broker.
-_TOPIC_REPLICATION_FACTOR = 1
+QUEUE = "queue"
 _ANSWER_LIMIT_S = 2.0
 
 
@@ -37,7 +36,11 @@ def stockd(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) ->
 def gateway(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -> Process:
     target = address(ports[name])
     settings = _common(spec, ports, name) | _stores(spec, ports)
-    settings |= {"SLUICE_LISTEN": target, "SLUICE_STOCKD": _stockds(spec, ports)}
+    settings |= {
+        "SLUICE_LISTEN": target,
+        "SLUICE_STOCKD": _stockds(spec, ports),
+        "SLUICE_KAFKA": endpoints(spec, ports).kafka,
+    }
     return _service(name, log, settings, ports, partial(serves, target))
 
 
@@ -46,7 +49,7 @@ def relay(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -> 
     settings = _common(spec, ports, name) | {
         "SLUICE_JOURNAL_URL": found.postgres,
         "SLUICE_KAFKA": found.kafka,
-        "SLUICE_TOPIC_REPLICATION_FACTOR": str(_TOPIC_REPLICATION_FACTOR),
+        "SLUICE_TOPIC_REPLICATION_FACTOR": str(spec.brokers),
     }
     return _service(name, log, settings, ports, partial(shows_metrics, metrics_url(ports, name)))
 
@@ -57,10 +60,14 @@ def consume(spec: ClusterSpec, ports: Mapping[str, int], name: str, log: Path) -
     settings |= {
         "SLUICE_KAFKA": found.kafka,
         "SLUICE_STOCKD": _stockds(spec, ports),
-        "SLUICE_TOPIC_REPLICATION_FACTOR": str(_TOPIC_REPLICATION_FACTOR),
+        "SLUICE_TOPIC_REPLICATION_FACTOR": str(spec.brokers),
     }
     answers = partial(shows_metrics, metrics_url(ports, name))
-    return _service(name, log, settings, ports, answers, arguments=spec.consumers.split(","))
+    return _service(name, log, settings, ports, answers, arguments=_consumers(spec))
+
+
+def _consumers(spec: ClusterSpec) -> Sequence[str]:
+    return [name for name in spec.consumers.split(",") if name != QUEUE or spec.journals == 1]
 
 
 def metrics_url(ports: Mapping[str, int], name: str) -> str:

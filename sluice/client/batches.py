@@ -14,12 +14,15 @@ MAX_BATCH_ORDERS = 500
 MAX_BATCH_BYTES = 1024 * 1024
 """A quarter of what the server takes in one message. Only carts of very many lines come near."""
 
-EAGER_BATCHES = 2
-"""So many batches leave with whatever waits: one is decided while the other is on its way."""
+EAGER_BATCHES = 3
+"""So many batches leave with whatever waits: while one is committed, another is read by the gateway and a third is
+taken apart here. All orders are shared out over so many: those that are answered together come back together."""
+
+MIN_SHARED_ORDERS = 100
+"""Smaller batches are not shared out: each costs the server a transaction, whatever its size."""
 
 MAX_BATCHES = 8
-"""What the server decides at once of one stream. Further batches leave only full: every batch costs the server a
-transaction, whatever its size."""
+"""What the server decides at once of one stream. Further batches than the eager ones leave only full."""
 
 
 class Undecided:
@@ -74,11 +77,12 @@ class Batches:
         """The next batch: its id, its entries, and how many orders were dropped because nobody waits for them any more.
         No two orders of a batch have the same id, so that each result has one owner.
         """
+        most = self._share()
         batch: dict[str, Undecided] = {}
         entries: list[bytes] = []
         size = dropped = 0
         waiting = self._waiting
-        while waiting and len(batch) < MAX_BATCH_ORDERS:
+        while waiting and len(batch) < most:
             order = waiting[0]
             if order.answer.done():
                 dropped += 1
@@ -94,6 +98,11 @@ class Batches:
             self._last_id += 1
             self._under_way[self._last_id] = batch
         return self._last_id, entries, dropped
+
+    def _share(self) -> int:
+        """How many orders the next batch has at most."""
+        all_orders = len(self._waiting) + sum(len(batch) for batch in self._under_way.values())
+        return min(max(-(-all_orders // EAGER_BATCHES), MIN_SHARED_ORDERS), MAX_BATCH_ORDERS)
 
     def of(self, batch_id: int) -> dict[str, Undecided]:
         """Those of the batch that have no result yet. Empty if there is no such batch."""

@@ -225,7 +225,7 @@ def canonical_id(given: str | UUID) -> str:
     """As the server writes it. Raises InvalidOrder."""
     try:
         return str(given if isinstance(given, UUID) else UUID(given))
-    except ValueError as error:
+    except (ValueError, TypeError, AttributeError) as error:
         raise InvalidOrder((Violation("order_id", "must be a UUID"),)) from error
 
 

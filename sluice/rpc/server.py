@@ -60,17 +60,17 @@ def unary(handler: UnaryHandler, request_type: type[Message]) -> Handler:
     )
 
 
-def stream(handler: StreamHandler, request_type: type[Message]) -> Handler:
-    """`handler(requests, context)` yields responses or raises RpcFailure."""
+def stream(handler: StreamHandler, read: Callable[[bytes], Any]) -> Handler:
+    """`handler(requests, context)` yields responses or raises RpcFailure. `read` makes a request of its bytes."""
 
-    async def answer(requests: AsyncIterator[Message], context: Any) -> AsyncIterator[Message]:
+    async def answer(requests: AsyncIterator[Any], context: Any) -> AsyncIterator[Message]:
         async with _ending_as_told(context, handler.__qualname__):
             async for response in handler(requests, context):
                 yield response
 
     return grpc.stream_stream_rpc_method_handler(
         answer,
-        request_deserializer=request_type.FromString,
+        request_deserializer=read,
         response_serializer=SERIALIZE,
     )
 

@@ -11,6 +11,7 @@ TOPIC_ORDER_CREATED = "order-created"
 TOPIC_ORDER_VALIDATED = "order-validated"
 TOPIC_ORDER_CONFIRMED = "order-confirmed"
 TOPIC_ORDER_CANCELLED = "order-cancelled"
+TOPIC_ORDER_REJECTED = "order-rejected"
 TOPIC_STOCK_CHANGED = "stock-changed"
 TOPIC_ORDER_REQUESTED = "order-requested"
 
@@ -18,12 +19,16 @@ TOPIC_ORDER_REQUESTED = "order-requested"
 class Position(NamedTuple):
     """Where an event stands: the journal it comes from, its outbox row's number there, its place in that row.
 
-    A consumer that keeps the highest position per partition and journal can drop whatever is not above it.
+    A consumer that keeps the highest position per partition and journal can drop whatever is not above it. In the queue
+    the place on the log is the position: of NO_JOURNAL on Kafka, where many gateways write it.
     """
 
     journal: UUID
     number: int
     place: int
+
+
+NO_JOURNAL = UUID(int=0)
 
 
 class Event(NamedTuple):

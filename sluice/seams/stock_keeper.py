@@ -22,13 +22,15 @@ class ReserveBatch(NamedTuple):
     """Orders as columns, in arrival order. An order is granted whole or not at all.
 
     `skus` holds each SKU once; line i asks for `quantities[i]` units of `skus[sku_indexes[i]]`; order j has
-    `lines_per_order[j]` lines. An empty `lines_per_order` means one line each.
+    `lines_per_order[j]` lines. An empty `lines_per_order` means one line each. All of them are in the journal of the
+    number `shard`, so that one transaction there can decide the reservation.
     """
 
     skus: Sequence[str]
     lines_per_order: Sequence[int]
     sku_indexes: Sequence[int]
     quantities: Sequence[int]
+    shard: int = 0
 
 
 class Reservation(NamedTuple):
@@ -65,10 +67,11 @@ class StockKeeper(Protocol):
         """
         ...
 
-    async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
-        """Reserves the return of units (positive, by SKU) of orders that are about to end: a reservation of negative
-        quantity. Granted always, without asking the ledger. The units are for sale again when the journal has the row
-        `(incarnation, seq)` that is returned here, with negative units; without it the reservation becomes void.
+    async def reserve_return(self, units: Mapping[str, int], shard: int, timeout_s: float) -> tuple[UUID, int]:
+        """Reserves the return of units (positive, by SKU) of orders that are about to end, all in the journal of the
+        number `shard`: a reservation of negative quantity. Granted always, without asking the ledger. The units are for
+        sale again when the journal has the row `(incarnation, seq)` that is returned here, with negative units; without
+        it the reservation becomes void.
 
         Raises KeeperUnreachable; as with `reserve`, another server may be asked at once. Any server takes any SKU back.
         """

@@ -1,7 +1,8 @@
 """The projection in Cassandra: plain writes whose timestamps are positions of the log, read and written at a quorum.
 
 Cassandra keeps, of two writes to a cell, the one with the higher timestamp. With the position as timestamp that is the
-state that counts further, whatever the clocks say and however late a write arrives, without a round of Paxos.
+state that counts further, whatever the clocks say and however late a write arrives, without a round of Paxos. Changes
+of a SKU that are written together are one row, a stretch of its history (`stockd/stores/stock_stretches.py`).
 """
 
 import asyncio
@@ -11,13 +12,13 @@ from typing import Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from cassandra import ConsistencyLevel
-from cassandra.query import BatchStatement, BatchType
 
 from sluice.errors import LedgerMissing
 from sluice.seams.stock_projection import UNTOUCHED, Control, SkuState, StockChange
 from stockd.stores.cassandra_schema import KEYSPACE
 from stockd.stores.cassandra_session import Answer, CassandraSession, connect
 from stockd.stores.opening import retry_until
+from stockd.stores.stock_stretches import CHANGES_PER_PARTITION, CHANGES_PER_STRETCH, Stretch, changes_of, stretches
 
 T = TypeVar("T")
 
@@ -34,18 +35,12 @@ REQUESTS_AT_ONCE = 48
 HISTORY_KEPT_S = 7 * 24 * 3600
 """Long enough to look at a sale after a week-end."""
 
-CHANGES_PER_PARTITION = 10_000
-"""At about 100 bytes each 1 MB: a partition of a hot SKU is full within a second, and one of a quiet SKU holds all."""
-
-CHANGES_PER_BATCH = 100
-"""Of one partition, so the batch is one write: about 10 KB."""
-
 SCANNED_PER_PAGE = 2_000
 
 PLACES_PER_ROW = 1 << 22
 """More than the events of one outbox row, so that (number, place) fits one timestamp: there is room for 2^41 rows."""
 
-TABLES = {"stock_state": "sold", "stock_update": "delta", "projection_control": "version"}
+TABLES = {"stock_state": "sold", "stock_update": "deltas", "projection_control": "version"}
 
 _LAST_TIMESTAMP = 2**63 - 1
 
@@ -60,11 +55,13 @@ CREATE TABLE IF NOT EXISTS {keyspace}.stock_state (
 """
 
 # A partition is a stretch of a SKU's changes by their number, not by their time: then its size has a bound however hot
-# the SKU is, and its last partition is known without looking. Files are windows of a day: they expire whole.
+# the SKU is, and its last partition is known without looking. Files are windows of a day: they expire whole. A row is a
+# stretch from `change` on, each list with an entry for each change; a list that is frozen is one cell.
 _UPDATE = """
 CREATE TABLE IF NOT EXISTS {keyspace}.stock_update (
     generation uuid, sku text, journal uuid, part bigint, change bigint,
-    delta bigint, order_id text, order_version bigint, time_ms bigint,
+    deltas frozen<list<bigint>>, order_ids frozen<list<text>>, order_versions frozen<list<bigint>>,
+    times_ms frozen<list<bigint>>,
     PRIMARY KEY ((generation, sku, journal, part), change)
 ) WITH CLUSTERING ORDER BY (change DESC) AND default_time_to_live = {history_kept_s}
   AND compaction = {{'class': 'TimeWindowCompactionStrategy', 'compaction_window_unit': 'DAYS',
@@ -95,14 +92,14 @@ class _Statements(NamedTuple):
         "INSERT INTO {keyspace}.stock_state (generation, sku, journal, number, place, sold, changes, time_ms)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ?"
     )
-    keep_change: Any = (
+    keep_stretch: Any = (
         "INSERT INTO {keyspace}.stock_update"
-        " (generation, sku, journal, part, change, delta, order_id, order_version, time_ms)"
+        " (generation, sku, journal, part, change, deltas, order_ids, order_versions, times_ms)"
         " VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?) USING TIMESTAMP ? AND TTL ?"
     )
     recent: Any = (
-        "SELECT sku, journal, change, delta, order_id, order_version, time_ms FROM {keyspace}.stock_update"
-        " WHERE generation = ? AND sku = ? AND journal = ? AND part = ? LIMIT ?"
+        "SELECT change, deltas, order_ids, order_versions, times_ms FROM {keyspace}.stock_update"
+        " WHERE generation = ? AND sku = ? AND journal = ? AND part = ? AND change > ?"
     )
     first_keys: Any = "SELECT DISTINCT generation, sku FROM {keyspace}.stock_state LIMIT ?"
     # Two partitions with the same 64-bit token would need billions of them, so a token is as good as a position.
@@ -197,8 +194,10 @@ class CassandraProjection:
         return {(state.sku, state.journal): state for page in pages for state in page}
 
     async def write(self, generation: UUID, states: Sequence[SkuState], changes: Sequence[StockChange]) -> None:
-        # A change that is written again has the same timestamp and an expiry that is a moment later: no harm.
-        await _all(self._write(batch) for batch in self._batches(generation, changes))
+        now_ms = self._now_ms()
+        kept = [(each, kept_s) for each in stretches(changes) if (kept_s := _kept_s(each, now_ms)) > 0]
+        # A stretch that is written again has the same timestamp and an expiry that is a moment later: no harm.
+        await _all(self._write(self._kept(generation, stretch, kept_s)) for stretch, kept_s in kept)
         keep = self._statements.keep_state
         await _all(
             self._write(keep.bind((generation, *state, state.number * PLACES_PER_ROW + state.place)))
@@ -208,15 +207,23 @@ class CassandraProjection:
     async def recent(self, generation: UUID, sku: str, limit: int) -> Sequence[StockChange]:
         found: list[StockChange] = []
         for state in await self._states(generation, sku):
-            wanted = limit
+            wanted = range(max(0, state.changes - limit), state.changes)
+            by_ordinal: dict[int, StockChange] = {}
             # The last partition may hold a few only; below the first one that has nothing all have expired.
-            for part in range((state.changes - 1) // CHANGES_PER_PARTITION, -1, -1):
-                bound = self._statements.recent.bind((generation, sku, state.journal, part, wanted))
+            for part in range(
+                (state.changes - 1) // CHANGES_PER_PARTITION, wanted.start // CHANGES_PER_PARTITION - 1, -1
+            ):
+                # Stretches overlap where something was written twice; one that begins earlier does not reach so far.
+                bound = self._statements.recent.bind(
+                    (generation, sku, state.journal, part, wanted.start - CHANGES_PER_STRETCH)
+                )
                 rows = (await self._read(bound, ConsistencyLevel.LOCAL_QUORUM)).rows
-                found += [StockChange(*row) for row in rows]
-                wanted -= len(rows)
-                if not rows or not wanted:
+                for first, *lists in rows:
+                    stretch = changes_of(sku, state.journal, first, *lists)
+                    by_ordinal |= {change.ordinal: change for change in stretch if change.ordinal in wanted}
+                if not rows:
                     break
+            found += by_ordinal.values()
         return sorted(found, key=lambda change: (-change.time_ms, change.journal, -change.ordinal))[:limit]
 
     async def scan(self, generation: UUID) -> AsyncIterator[Sequence[SkuState]]:
@@ -242,23 +249,8 @@ class CassandraProjection:
         bound = self._statements.states.bind((generation, sku))
         return [SkuState(*row) for row in (await self._read(bound, ConsistencyLevel.LOCAL_QUORUM)).rows]
 
-    def _batches(self, generation: UUID, changes: Sequence[StockChange]) -> Iterable[BatchStatement]:
-        """Each within one partition."""
-        now_ms = self._now_ms()
-        by_partition: dict[tuple[str, UUID, int], list[Any]] = {}
-        for change in changes:
-            kept_s = min(HISTORY_KEPT_S, HISTORY_KEPT_S - (now_ms - change.time_ms) // 1000)
-            if kept_s > 0:
-                sku, journal, ordinal, *rest = change
-                part = ordinal // CHANGES_PER_PARTITION
-                row = (generation, sku, journal, part, ordinal, *rest, change.time_ms * 1000, kept_s)
-                by_partition.setdefault((sku, journal, part), []).append(self._statements.keep_change.bind(row))
-        for rows in by_partition.values():
-            for start in range(0, len(rows), CHANGES_PER_BATCH):
-                batch = BatchStatement(BatchType.UNLOGGED)
-                for row in rows[start : start + CHANGES_PER_BATCH]:
-                    batch.add(row)
-                yield batch
+    def _kept(self, generation: UUID, stretch: Stretch, kept_s: int) -> Any:
+        return self._statements.keep_stretch.bind((generation, *stretch, kept_s))
 
     async def _keys(self) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
         """Of all generations, in token order."""
@@ -274,6 +266,11 @@ class CassandraProjection:
     async def _read(self, statement: Any, consistency: ConsistencyLevel) -> Answer:
         async with self._requests:
             return await self._session.read(statement, consistency)
+
+
+def _kept_s(stretch: Stretch, now_ms: int) -> int:
+    """As long as its newest change is to be kept."""
+    return min(HISTORY_KEPT_S, HISTORY_KEPT_S - (now_ms - max(stretch.times_ms)) // 1000)
 
 
 async def _all(calls: Iterable[Awaitable[T]]) -> Sequence[T]:

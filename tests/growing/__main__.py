@@ -23,7 +23,9 @@ from tests.servers import make_cassandra, make_kafka, make_postgres, running, se
 def main() -> int:
     parser = argparse.ArgumentParser(prog="python -m tests.growing", description=__doc__)
     commands = parser.add_subparsers(dest="command", required=True)
-    commands.add_parser("turmoil").add_argument("--orders", type=int, default=200_000)
+    in_turmoil = commands.add_parser("turmoil")
+    in_turmoil.add_argument("--orders", type=int, default=200_000)
+    in_turmoil.add_argument("--orders-per-s", type=float, default=1_000)
     commands.add_parser("delays").add_argument("--orders-per-s", type=float, default=2_000)
     arguments = parser.parse_args()
     with ExitStack() as stack:
@@ -32,7 +34,10 @@ def main() -> int:
             cassandra, contact_points = make_cassandra(directory)
             stack.enter_context(running(cassandra))
             result = _on_stage(
-                stack, directory, contact_points, partial(turmoil, orders=arguments.orders, say=typer.echo)
+                stack,
+                directory,
+                contact_points,
+                partial(turmoil, orders=arguments.orders, orders_per_s=arguments.orders_per_s, say=typer.echo),
             )
             for name, figure in result._asdict().items():
                 typer.echo(f"{name}: {figure}")

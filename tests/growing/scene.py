@@ -107,6 +107,7 @@ class Scene:
             async for line in process.stderr:
                 said.append(f"{time.time():.2f} {line.decode()}")
                 log.write(said[-1])
+                log.flush()
         out = (await process.stdout.read()).decode()
         assert await process.wait() == 0, (arguments, out, said)
         return out

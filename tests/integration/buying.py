@@ -83,13 +83,16 @@ class Client:
         )
         return method(stock_pb2.WatchStockRequest(sku=sku, resume_token=resume_token), timeout=timeout_s)
 
-    def watch_order(self, order_id: str, after_version: int = 0, timeout_s: float = CALL_LIMIT_S) -> Any:
+    def watch_order(
+        self, order_id: str, after_version: int = 0, timeout_s: float = CALL_LIMIT_S, position: Any = None
+    ) -> Any:
         method = self.channel.unary_stream(
             "/sluice.orders.v1.OrderService/WatchOrder",
             request_serializer=orders_pb2.WatchOrderRequest.SerializeToString,
             response_deserializer=orders_pb2.WatchOrderResponse.FromString,
         )
-        return method(orders_pb2.WatchOrderRequest(order_id=order_id, after_version=after_version), timeout=timeout_s)
+        request = orders_pb2.WatchOrderRequest(order_id=order_id, after_version=after_version, queue_position=position)
+        return method(request, timeout=timeout_s)
 
     async def serving(self) -> bool:
         try:
@@ -269,7 +272,8 @@ def units_of(requests: Sequence[orders_pb2.PlaceOrderRequest]) -> Counter[str]:
 
 async def stock_of(client: Client, sku: str) -> stock_pb2.GetStockResponse:
     request = stock_pb2.GetStockRequest(sku=sku, consistency=stock_pb2.CONSISTENCY_STRONG)
-    response: stock_pb2.GetStockResponse = await client.get_stock(request, timeout=CALL_LIMIT_S)
+    # Of a gateway that was started again a moment ago gRPC may still say that it refuses connections.
+    response: stock_pb2.GetStockResponse = await client.get_stock(request, timeout=CALL_LIMIT_S, wait_for_ready=True)
     return response
 
 

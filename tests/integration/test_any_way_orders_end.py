@@ -88,8 +88,8 @@ class Ear:
         self._engine = engine
         self.deaf = False
 
-    async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
-        return await self._engine.reserve_return(units, timeout_s)
+    async def reserve_return(self, units: Mapping[str, int], shard: int, timeout_s: float) -> tuple[UUID, int]:
+        return await self._engine.reserve_return(units, shard, timeout_s)
 
     async def settle(self, settlements: Sequence[Settlement], timeout_s: float) -> None:
         if not self.deaf:
@@ -275,7 +275,7 @@ class AnyEnd(RuleBasedStateMachine):
 
     @rule(server=st.sampled_from(SERVERS), sku=st.sampled_from(SKUS), units=st.integers(1, 3))
     def a_gateway_dies_before_orders_end(self, server: str, sku: str, units: int) -> None:
-        self.runner.run(self.world.running[server].engine.reserve_return({sku: units}, 1.0))
+        self.runner.run(self.world.running[server].engine.reserve_return({sku: units}, 0, 1.0))
 
     @rule(server=st.sampled_from(SERVERS), deaf=st.booleans())
     def a_server_is_not_told(self, server: str, deaf: bool) -> None:

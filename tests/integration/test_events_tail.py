@@ -16,7 +16,7 @@ from journal.events import decode_events, encode_order_events
 from journal.protocol import Batch, Committed, OutboxRow
 from journal.sqlite import SqliteJournal
 from relay.kafka_log import KafkaPublisher
-from sluice.kafka_topics import RELAY_TOPICS, make_topics
+from sluice.kafka_topics import RELAY_TOPICS, make_request_topic, make_topics
 from sluice.model import Line, NewOrder
 from sluice.seams.event_log import TOPIC_STOCK_CHANGED, LoggedEvent
 from sluice.slot_map import first_maps
@@ -102,6 +102,7 @@ async def test_kafka_is_read_the_same_way(kafka_bootstrap: str) -> None:
     order = new_order()
     events, count = encode_order_events([order], TIME)
     counts = await make_topics(kafka_bootstrap, RELAY_TOPICS, partitions=4, replication_factor=1)
+    await make_request_topic(kafka_bootstrap, replication_factor=1)
     publisher = KafkaPublisher(kafka_bootstrap, first_maps(counts))
     await publisher.publish(decode_events(OutboxRow(1, TIME, events, count), uuid4()))
     await publisher.close()

@@ -36,6 +36,7 @@ class FakeJournal:
     """`faults` are those of the next calls, in order; then all are answered. While `away`, nothing is done."""
 
     def __init__(self) -> None:
+        self.shard = 0
         self.orders: dict[str, Order] = {}
         self.spends: dict[ReservationKey, dict[str, int]] = {}
         self.registered: dict[UUID, bool] = {}  # fenced?
@@ -46,6 +47,10 @@ class FakeJournal:
         self.commits: list[Batch] = []
         self.committed: list[str] = []  # ids of orders, each time one is written
         self.lookups = 0
+
+    @property
+    def shards(self) -> "Sequence[FakeJournal]":
+        return (self,)
 
     @property
     def journal_id(self) -> UUID:

@@ -12,12 +12,13 @@ from grpc_tools import protoc
 
 from commands.events import MESSAGES
 from docs import asyncapi
-from journal.events import decode_events, encode_order_events, encode_transition_events
-from journal.protocol import OutboxRow, Transition
-from sluice.cloud_events import HeaderWriter
+from journal.events import decode_events, encode_order_events, encode_rejection_events, encode_transition_events
+from journal.protocol import OutboxRow, Rejection, Transition
+from sluice.cloud_events import HeaderWriter, request_headers
 from sluice.kafka_topics import RELAY_TOPICS, TOPIC_SLOT_MAPS
 from sluice.model import Line, NewOrder, Order, OrderState
-from sluice.seams.event_log import Event
+from sluice.order_requests import request_event_id
+from sluice.seams.event_log import TOPIC_ORDER_REQUESTED, Event
 from sluice.trace_context import TRACEPARENT, TRACESTATE, TraceContext
 
 NOW = datetime(2026, 11, 20, 12, 30, 1, 500_000, tzinfo=UTC)
@@ -33,7 +34,12 @@ def events(trace: TraceContext | None) -> list[Event]:
         Transition(order._replace(version=2), OrderState.CONFIRMED, "", trace),
         Transition(order._replace(version=3), OrderState.CANCELLED, "CLIENT", trace),
     ]
-    payloads = [encode_order_events([new], NOW), encode_transition_events(steps, NOW)]
+    rejection = Rejection(new._replace(order_id=str(uuid4())), "OUT_OF_STOCK", "tea 🍵", 3)
+    payloads = [
+        encode_order_events([new], NOW),
+        encode_transition_events(steps, NOW),
+        encode_rejection_events([rejection], NOW),
+    ]
     rows = [OutboxRow(number, NOW, *payload) for number, payload in enumerate(payloads, 1)]
     journal = uuid4()
     return [event for row in rows for event in decode_events(row, journal)]
@@ -49,7 +55,7 @@ def test_the_document_is_fresh() -> None:
 
 
 def test_every_topic_is_in_it() -> None:
-    assert set(asyncapi.document()["channels"]) == {*RELAY_TOPICS, TOPIC_SLOT_MAPS}
+    assert set(asyncapi.document()["channels"]) == {*RELAY_TOPICS, TOPIC_ORDER_REQUESTED, TOPIC_SLOT_MAPS}
     assert {topic.name: topic.message for topic in asyncapi.TOPICS} == MESSAGES
 
 
@@ -61,12 +67,24 @@ def test_headers_and_keys_are_those_that_the_relay_writes(trace: TraceContext | 
     for event in published:
         topic = topic_of(event.topic)
         schema = asyncapi.headers(topic)
-        written = {name: as_text(value) for name, value in writer.headers(event)}
+        written = {name: as_text(value) for name, value in writer.headers(event).items()}
         assert set(schema["required"]) == set(schema["properties"]) - {TRACEPARENT, TRACESTATE}
         assert set(written) == set(schema["properties"] if trace else schema["required"])
         for name, value in written.items():
             assert fits(schema["properties"][name], value), (event.topic, name, value)
         assert fits(topic.key, event.key), (event.topic, event.key)
+
+
+@pytest.mark.parametrize("trace", [None, TRACE], ids=["without a trace", "with a trace"])
+def test_headers_of_the_queue_are_those_that_gateways_write(trace: TraceContext | None) -> None:
+    topic = topic_of(TOPIC_ORDER_REQUESTED)
+    schema = asyncapi.headers(topic)
+    event_id = request_event_id(str(uuid4()))
+    time_ms = round(NOW.timestamp() * 1000)
+    headers = request_headers(event_id, topic.event_type, time_ms, trace)
+    written = {name: as_text(value) for name, value in headers.items()}
+    assert set(written) == set(schema["properties"] if trace else schema["required"])
+    assert all(fits(schema["properties"][name], value) for name, value in written.items())
 
 
 def as_text(value: str | bytes | None) -> str:

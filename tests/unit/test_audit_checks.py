@@ -17,8 +17,8 @@ from audit.checks import (
     check_spends,
     held_units,
 )
-from journal.events import decode_events, encode_order_events, encode_transition_events
-from journal.protocol import IncarnationRow, OutboxRow, Transition
+from journal.events import decode_events, encode_order_events, encode_rejection_events, encode_transition_events
+from journal.protocol import IncarnationRow, OutboxRow, Rejection, Transition
 from sluice.counting import UNCOUNTED_CAP
 from sluice.model import Line, NewOrder, Order, OrderState, StockPolicy
 from sluice.seams.event_log import Event
@@ -207,9 +207,22 @@ def test_i6_an_event_of_another_customer() -> None:
     assert findings == [Finding("I6", A.order_id, f"event {A.order_id}/1 does not say what the order says")]
 
 
-def test_rejected_orders_need_no_event() -> None:
-    rejected = order(3, state=OrderState.REJECTED)
-    assert findings_of([A, rejected], events_of(1, A)) == ([], {})
+def rejection_of(number: int, rejected: Order, reason: str) -> list[Event]:
+    rejection = Rejection(NewOrder(*rejected[:3]), reason, "apple", 7)
+    payload, count = encode_rejection_events([rejection], TIME)
+    return decode_events(OutboxRow(number, TIME, payload, count), JOURNAL)
+
+
+def test_i4_a_rejected_order_has_its_rejection_and_nothing_else() -> None:
+    rejected = order(3, state=OrderState.REJECTED)._replace(reason="OUT_OF_STOCK")
+    no = rejection_of(2, rejected, "OUT_OF_STOCK")
+    assert findings_of([A, rejected], events_of(1, A) + no) == ([], {})
+    assert findings_of([A, rejected], events_of(1, A))[0] == [
+        Finding("I4", rejected.order_id, "its order-rejected is neither on the log nor waiting")
+    ]
+    assert findings_of([rejected], rejection_of(2, rejected, "CUSTOMER_LIMIT"))[0]
+    assert findings_of([rejected], [*no, *events_of(3, rejected)])[0], "it was told to be created, too"
+    assert findings_of([A], events_of(1, A) + rejection_of(2, A, "OUT_OF_STOCK"))[0], "and the other way round"
 
 
 def moved(number: int, placed: Order, state: OrderState, reason: str = "") -> tuple[Order, list[Event]]:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from commands.partitions import Parts, Refused, abort_move, grow_topic
+from commands.partitions import Parts, Refused, abort_move, balance_topic, grow_topic
 from journal.sqlite import SqliteJournal
 from journal.sqlite_slot_maps import SqliteSlotMaps
 from sluice.kafka_topics import ORDER_REQUESTED_PARTITIONS
@@ -45,6 +45,18 @@ async def parts(tmp_path: Path) -> AsyncIterator[Parts]:
 async def test_what_cannot_work_is_refused(parts: Parts, topic: str, partitions: int, reason: str) -> None:
     with pytest.raises(Refused, match=reason):
         await grow_topic(parts, topic, partitions, PAUSE_S, [])
+    assert await parts.slot_maps.planned() == {}
+
+
+async def test_of_several_journals_slots_do_not_move(parts: Parts) -> None:
+    of_four = parts._replace(journals=4)
+    for attempt in (
+        grow_topic(of_four, TOPIC_ORDER_CREATED, 16, PAUSE_S, []),
+        balance_topic(of_four, TOPIC_ORDER_CREATED, 10, PAUSE_S, [], lambda: True),
+        abort_move(of_four, TOPIC_ORDER_CREATED),
+    ):
+        with pytest.raises(Refused, match="divided over 4 journals"):
+            await attempt
     assert await parts.slot_maps.planned() == {}
 
 

@@ -9,12 +9,19 @@ from google.protobuf.internal.decoder import _DecodeVarint32
 from hypothesis import given
 from hypothesis import strategies as st
 
-from journal.events import MalformedOutboxRow, decode_events, encode_order_events, encode_transition_events
-from journal.protocol import OutboxRow, Transition
+from journal.events import (
+    MalformedOutboxRow,
+    decode_events,
+    encode_order_events,
+    encode_rejection_events,
+    encode_transition_events,
+)
+from journal.protocol import OutboxRow, Rejection, Transition
 from sluice._gen.events.v1.events_pb2 import (
     OrderCancelled,
     OrderConfirmed,
     OrderCreated,
+    OrderRejected,
     OrderValidated,
     OutboxEvent,
     StockChanged,
@@ -30,7 +37,7 @@ from sluice.model import (
     Order,
     OrderState,
 )
-from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED
+from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_ORDER_REJECTED, TOPIC_STOCK_CHANGED
 from sluice.trace_context import TraceContext
 
 JOURNAL = UUID("6b1f5a4e-6f0a-4a53-9d53-0d8f6a0a0c11")
@@ -231,3 +238,16 @@ def test_a_wrong_count_is_refused() -> None:
 def test_an_order_id_that_is_no_canonical_uuid_is_never_written() -> None:
     with pytest.raises(ValueError, match="not a canonical UUID"):
         encode_order_events([NewOrder("17", "anna", (Line("apple", 1),))], datetime(2026, 11, 20, tzinfo=UTC))
+
+
+@given(ORDERS, TIMES, NAMES, st.integers(0, 2**40))
+def test_rejections(orders: list[NewOrder], time: datetime, reason: str, restocked: int) -> None:
+    rejections = [Rejection(order, reason, order.lines[0].sku, restocked) for order in orders]
+    payload, count = encode_rejection_events(rejections, time)
+    events = decode_events(OutboxRow(1, time, payload, count), JOURNAL)
+    assert [event.event_id for event in events] == [f"{order.order_id}/1" for order in orders]
+    for event, rejection in zip(events, rejections, strict=True):
+        message = OrderRejected.FromString(event.value)
+        assert (event.topic, event.key) == (TOPIC_ORDER_REJECTED, rejection.order.order_id)
+        assert (message.reason, message.sku, message.restocked) == tuple(rejection[1:])
+        assert [(line.sku, line.quantity) for line in message.lines] == list(rejection.order.lines)

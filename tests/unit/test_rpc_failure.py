@@ -20,6 +20,7 @@ AS_DESIGNED = {
     Reason.OVERLOADED: grpc.StatusCode.UNAVAILABLE,
     Reason.STOCK_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.JOURNAL_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
+    Reason.QUEUE_UNREACHABLE: grpc.StatusCode.UNAVAILABLE,
     Reason.DEADLINE: grpc.StatusCode.DEADLINE_EXCEEDED,
     Reason.INTERNAL: grpc.StatusCode.INTERNAL,
 }

@@ -16,6 +16,7 @@ from sluice.settings import (
     GatewaySettings,
     RelaySettings,
     StockdSettings,
+    parse_journal_urls,
     parse_members,
     split_host_port,
 )
@@ -115,3 +116,27 @@ def test_a_file_that_is_no_toml_is_named(file: Path) -> None:
     code, heard, output = _invoke("--config", str(file))
     assert (code, heard) == (EXIT_BAD_SETTINGS, [])
     assert str(file) in output
+
+
+ONE, TWO = "postgresql://db-a/sluice", "postgres://db-b:5433,db-c:5433/sluice?target_session_attrs=primary"
+
+
+def test_several_journals_are_named_in_their_order() -> None:
+    assert RelaySettings(journal_url=ONE).journal_urls == [ONE]
+    assert RelaySettings(journal_url=f"{ONE}, {TWO}").journal_urls == [ONE, TWO], "hosts of one are not apart"
+    assert parse_journal_urls(f"{TWO},{ONE}") == [TWO, ONE]
+
+
+def test_in_the_file_journals_may_be_a_list(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "sluice.toml").write_text(f'journal_url = ["{ONE}", "{TWO}"]\n')
+    monkeypatch.setenv("SLUICE_CONFIG", str(tmp_path / "sluice.toml"))
+    assert RelaySettings().journal_urls == [ONE, TWO]
+
+
+@pytest.mark.parametrize(
+    ("urls", "reason"),
+    [([ONE, TWO, ONE], "named twice"), ([f"{ONE}{number}" for number in range(33)], "at most 32")],
+)
+def test_journals_that_cannot_be_are_named(urls: list[str], reason: str) -> None:
+    with pytest.raises(ValueError, match=reason):
+        RelaySettings(journal_url=",".join(urls))

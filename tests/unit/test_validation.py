@@ -69,7 +69,7 @@ def _bad_fields(request: PlaceOrderRequest) -> set[str]:
             bad.add("hold")
     if request.priority > 1_000:
         bad.add("priority")
-    if request.mode not in (0, MODE_DIRECT):
+    if request.mode not in (0, MODE_DIRECT, MODE_QUEUED):
         bad.add("mode")
     return bad
 

@@ -20,6 +20,7 @@ SALES = (
     ("cluster", "queued", "**Sluice, cluster, queue mode, answered when queued**"),
     ("embedded", "escrow", "**Sluice, embedded, `escrow`**"),
     ("embedded", "exact", "**Sluice, embedded, `exact`**"),
+    ("embedded", "queued", "**Sluice, embedded, queue mode, answered when queued**"),
     ("noop", "all accepted", "no-op server: accepts them all"),
 )
 

@@ -50,15 +50,19 @@ def sluice_cluster() -> Iterator[Cluster]:
 def running(sluice_cluster: Cluster) -> Iterator[Cluster]:
     """The cluster, whole; and whole again after the test, whatever the test broke and however it ended."""
     yield sluice_cluster
-    for name in sluice_cluster.names:
-        sluice_cluster.process(name).cont()
-    for name in sluice_cluster.names:
-        process = sluice_cluster.process(name)
+    asyncio.run(whole_again(sluice_cluster))
+
+
+async def whole_again(running: Cluster) -> None:
+    processes = [running.process(name) for name in running.names]
+    for process in processes:
+        process.cont()
+    for process in processes:
         if not process.alive:
             process.start()
-    for name in sluice_cluster.names:
-        sluice_cluster.process(name).wait_until(sluice_cluster.process(name).answers)
-    asyncio.run(until("the gateways reach all stock servers", partial(_all_reached, sluice_cluster), limit_s=30.0))
+    for process in processes:
+        process.wait_until(process.answers)
+    await until("the gateways reach all stock servers", partial(_all_reached, running), limit_s=30.0)
 
 
 async def _all_reached(running: Cluster) -> bool:

@@ -65,8 +65,17 @@ some_lines = st.one_of(
 holds = st.one_of(
     st.none(), st.builds(duration_pb2.Duration, seconds=st.integers(-(2**63), 2**63 - 1), nanos=st.integers(-5, 5))
 )
+# Queued orders are decided later, and here nothing may be in flight when the stock is counted.
+modes = enums.filter(lambda mode: mode != orders_pb2.MODE_QUEUED)
+priorities = st.sampled_from([0, 1, 1_000, 1_001, 2**32 - 1])
 places = st.builds(
-    orders_pb2.PlaceOrderRequest, order_id=uuids, customer_id=text, lines=some_lines, hold=holds, mode=enums
+    orders_pb2.PlaceOrderRequest,
+    order_id=uuids,
+    customer_id=text,
+    lines=some_lines,
+    hold=holds,
+    mode=modes,
+    priority=priorities,
 )
 
 
@@ -152,6 +161,8 @@ def bad_fields_of_order(request: orders_pb2.PlaceOrderRequest) -> set[str]:
         bad.add("hold")
     if request.mode not in (0, 1):
         bad.add("mode")
+    if request.priority > 1_000:
+        bad.add("priority")
     return bad
 
 

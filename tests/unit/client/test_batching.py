@@ -68,6 +68,23 @@ async def test_few_batches_leave_small_the_others_full() -> None:
 
 
 @in_virtual_time
+async def test_a_thousand_callers_are_shared_out_and_stay_so() -> None:
+    gateway = FakeGateway()
+    async with placing_at(gateway) as placing:
+
+        async def caller() -> None:
+            for _ in range(5):
+                await submit(placing)
+
+        callers = [asyncio.create_task(caller()) for _ in range(1_000)]
+        for number in range(5 * EAGER_BATCHES):
+            await let_run()
+            gateway.stream.answer(gateway.batches[number])
+        await asyncio.gather(*callers)
+        assert gateway.sizes == [334, 334, 332] * 5
+
+
+@in_virtual_time
 async def test_a_batch_that_is_half_answered_is_still_under_way() -> None:
     gateway = FakeGateway()
     async with placing_at(gateway) as placing:

@@ -4,6 +4,7 @@ import asyncio
 
 import pytest
 
+from sluice.client.batches import EAGER_BATCHES
 from sluice.client.errors import Unavailable
 from sluice.client.order_ids import new_order_id
 from tests.unit.client.parts import RETRY, FakeGateway, Result, broken, ids, placing_at, submit
@@ -166,12 +167,13 @@ async def test_a_gateway_that_is_away_does_not_fill_the_client_with_orders_nobod
 @in_virtual_time
 async def test_closing_tells_everybody_who_waits() -> None:
     gateway = FakeGateway()
-    async with placing_at(gateway, max_undecided=4) as placing:
+    async with placing_at(gateway, max_undecided=EAGER_BATCHES + 2) as placing:
         resting, sent = submit(placing), submit(placing)
         await let_run()
-        also_sent = submit(placing)
-        await let_run()
-        batch, _ = gateway.batches
+        for _ in range(EAGER_BATCHES - 1):
+            also_sent = submit(placing)
+            await let_run()
+        batch = gateway.batches[0]
         gateway.stream.tell(
             batch, [Result(order_id=batch.orders[0].order_id, outcome=RETRY, reason="OVERLOADED")], done=False
         )

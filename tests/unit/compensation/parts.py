@@ -31,7 +31,7 @@ class OneOwner:
     def owner_of(self, sku: str) -> "OneOwner":
         return self
 
-    async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
+    async def reserve_return(self, units: Mapping[str, int], shard: int, timeout_s: float) -> tuple[UUID, int]:
         self.seq += 1
         return self.incarnation, self.seq
 

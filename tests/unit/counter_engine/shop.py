@@ -67,7 +67,7 @@ class Shop:
 
     async def cancel(self, number: int, units: Mapping[str, int]) -> None:
         """Units that were sold come back to a server."""
-        key = await self.engines[number].reserve_return(units, 1.0)
+        key = await self.engines[number].reserve_return(units, 0, 1.0)
         row = self.journal.spends[key] = {sku: -count for sku, count in units.items()}
         await self.engines[number].settle([Settlement(*key, row)], 1.0)
 

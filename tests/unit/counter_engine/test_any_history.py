@@ -127,7 +127,7 @@ class AnyHistory(RuleBasedStateMachine):
         if not sold or self.shop.journal.registered[engine.incarnation]:
             return
         try:
-            key = self._run(lambda: engine.reserve_return(sold, 1.0))
+            key = self._run(lambda: engine.reserve_return(sold, 0, 1.0))
         except KeeperUnreachable:
             return
         row = self.shop.journal.spends[key] = {sku: -units for sku, units in sold.items()} if cancelled else {}

@@ -42,7 +42,7 @@ class FakeOwner:
         self.asked: list[dict[str, int]] = []
         self.told: dict[int, dict[str, int]] = {}
 
-    async def reserve_return(self, units: Mapping[str, int], timeout_s: float) -> tuple[UUID, int]:
+    async def reserve_return(self, units: Mapping[str, int], shard: int, timeout_s: float) -> tuple[UUID, int]:
         if self.broken:
             self.away = True
             raise KeeperUnreachable("away")
@@ -71,6 +71,8 @@ class FakeOwners:
 
 
 class FakeJournal:
+    shard = 0
+
     def __init__(self, *orders: Order) -> None:
         self.orders = {order.order_id: order for order in orders}
         self.spends: dict[tuple[UUID, int], dict[str, int]] = {}

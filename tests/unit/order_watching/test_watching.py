@@ -14,7 +14,7 @@ from gateway.metrics import GatewayMetrics
 from gateway.watches import LOOK_INTERVAL_S, LOOK_SHARE, Stopping
 from gateway.watching import NoSuchOrder, Watching
 from sluice.errors import JournalUnreachable, Overloaded
-from sluice.model import FINAL_STATES, Line, Order, OrderState
+from sluice.model import FINAL_STATES, Line, Order, OrderState, QueuePosition
 from sluice.reachability import Reachability
 from tests.unit.virtual_time import clock, in_virtual_time, let_run
 
@@ -43,7 +43,8 @@ class Journal:
     async def find_newer(self, versions: Mapping[str, int]) -> Mapping[str, Order]:
         self.looks.append(len(versions))
         await self._answer()
-        return {each: self.orders[each] for each, known in versions.items() if self.orders[each].version > known}
+        newer = [each for each, known in versions.items() if each in self.orders and self.orders[each].version > known]
+        return {each: self.orders[each] for each in newer}
 
     async def ping(self) -> None:
         await self._answer()
@@ -68,7 +69,8 @@ class Gateway:
     def __init__(self, journal: Journal, max_watches: int = 1_000) -> None:
         reach = Reachability("journal", journal.ping)
         metrics = GatewayMetrics(CollectorRegistry())
-        self.watching = Watching(journal, reach, max_watches=max_watches, metrics=metrics)  # type: ignore[arg-type]
+        self.queued: dict[str, Order] = {}
+        self.watching = Watching(journal, reach, self._find_queued, max_watches=max_watches, metrics=metrics)  # type: ignore[arg-type]
         self.background = [asyncio.ensure_future(work) for work in (self.watching.keep_looking(), reach.watch())]
 
     def read(self, number: int, after_version: int = 0) -> tuple[list[tuple[int, OrderState]], asyncio.Future[None]]:
@@ -80,6 +82,10 @@ class Gateway:
                     told.append((order.version, order.state))
 
         return told, asyncio.ensure_future(work())
+
+    async def _find_queued(self, order_id: str, position: QueuePosition | None) -> Order | None:
+        del position
+        return self.queued.get(order_id)
 
     async def close(self) -> None:
         for task in self.background:
@@ -119,6 +125,21 @@ async def test_an_order_that_is_final_ends_its_watch_at_once(state: OrderState) 
     await reading
     assert told == [], "told again what the client said it knew"
     assert clock() < LOOK_INTERVAL_S
+    await gateway.close()
+
+
+@pytest.mark.parametrize("after_version", [0, 1])
+@in_virtual_time
+async def test_an_order_in_the_queue_is_pending_until_it_is_decided(after_version: int) -> None:
+    journal = Journal(1)
+    rejected = journal.orders.pop(order_id(0))._replace(state=OrderState.REJECTED)
+    gateway = Gateway(journal)
+    gateway.queued[order_id(0)] = rejected._replace(state=OrderState.PENDING, version=0)
+    told, reading = gateway.read(0, after_version)
+    await asyncio.sleep(2 * LOOK_INTERVAL_S)
+    journal.orders[order_id(0)] = rejected._replace(version=2)
+    await reading
+    assert told == ([(0, OrderState.PENDING)] if after_version == 0 else []) + [(2, OrderState.REJECTED)]
     await gateway.close()
 
 

@@ -8,6 +8,7 @@ from uuid import UUID
 
 from prometheus_client import CollectorRegistry
 
+from journal.all_journals import whole
 from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement, Verdict
 from stockd.engine import Engine
 from stockd.metrics import StockdMetrics
@@ -32,19 +33,25 @@ Cart = Mapping[str, int]
 
 
 class Parts:
-    """`store` and `journal` are the test's to break; `engine` is what is tested."""
+    """`store` and `journal` are the test's to break; `engine` is what is tested. `journals`: of several, all."""
 
     def __init__(
-        self, max_waiting_orders: int = 1_000, store: FakeStockStore | None = None, incarnation: UUID = INCARNATION
+        self,
+        max_waiting_orders: int = 1_000,
+        store: FakeStockStore | None = None,
+        incarnation: UUID = INCARNATION,
+        shards: int = 1,
     ) -> None:
         self.store = store or FakeStockStore()
-        self.journal = FakeJournal()
-        self.journal.registered[incarnation] = False
+        self.journals = [FakeJournal() for _ in range(shards)]
+        for each in self.journals:
+            each.registered[incarnation] = False
+        self.journal = self.journals[0]
         self.computed_s = 0.0
         self.engine = Engine(
             incarnation=incarnation,
             store=self.store,
-            journal=self.journal,  # type: ignore[arg-type]  # what an engine uses of one
+            journal=whole(self.journals),  # type: ignore[arg-type]  # what an engine uses of one
             monotonic=clock,
             cpu_s=lambda: self.computed_s,
             reservation_grace_s=GRACE_S,

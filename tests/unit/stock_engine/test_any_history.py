@@ -117,7 +117,7 @@ class AnyHistory(RuleBasedStateMachine):
         units = {sku: min(count, sold[sku]) for sku, count in cart.items() if sold[sku] > 0}
         if not units:
             return multiple()
-        found = Returning(units, self._run(lambda: self.parts.engine.reserve_return(units, 1.0)))
+        found = Returning(units, self._run(lambda: self.parts.engine.reserve_return(units, 0, 1.0)))
         self.returns.append(found)
         return found
 

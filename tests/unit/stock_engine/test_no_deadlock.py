@@ -14,6 +14,7 @@ ARRIVALS = st.lists(st.tuples(st.lists(CARTS, min_size=1, max_size=4), st.intege
 
 
 @given(ARRIVALS, st.lists(st.integers(0, 8), min_size=3, max_size=3), st.sets(st.integers(0, 11), max_size=2))
+@example([([{"b": 2}, {"a": 1, "b": 1}], 4), ([{"b": 2}], 1), ([{"a": 1}], 1), ([{"a": 1}], 1)], [0, 3, 0], {1})
 @settings(max_examples=150, deadline=None)
 def test_all_are_decided_and_what_is_granted_is_there(
     arrivals: list[tuple[list[dict[str, int]], int]], units: list[int], leavers: set[int]

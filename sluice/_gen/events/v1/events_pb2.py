@@ -22,10 +22,11 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb2
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsluice/events/v1/events.proto\x12\x10sluice.events.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"*\n\tOrderLine\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\r\"\xe8\x01\n\x0cOrderCreated\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.sluice.events.v1.OrderLine\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x05 \x01(\r\x12\x31\n\rhold_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18\x07 \x01(\r\"r\n\x0eOrderValidated\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x04 \x01(\r\"r\n\x0eOrderConfirmed\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x04 \x01(\r\"\xae\x01\n\x0eOrderCancelled\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.sluice.events.v1.OrderLine\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\r\"}\n\x0cStockChanged\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x12\x12\x10\n\x08order_id\x18\x03 \x01(\t\x12\x15\n\rorder_version\x18\x04 \x01(\r\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"7\n\x0cTraceContext\x12\x13\n\x0btraceparent\x18\x01 \x01(\t\x12\x12\n\ntracestate\x18\x02 \x01(\t\"\xf7\x02\n\x0bOutboxEvent\x12\x37\n\rorder_created\x18\x01 \x01(\x0b\x32\x1e.sluice.events.v1.OrderCreatedH\x00\x12\x37\n\rstock_changed\x18\x02 \x01(\x0b\x32\x1e.sluice.events.v1.StockChangedH\x00\x12;\n\x0forder_validated\x18\x03 \x01(\x0b\x32 .sluice.events.v1.OrderValidatedH\x00\x12;\n\x0forder_confirmed\x18\x04 \x01(\x0b\x32 .sluice.events.v1.OrderConfirmedH\x00\x12;\n\x0forder_cancelled\x18\x05 \x01(\x0b\x32 .sluice.events.v1.OrderCancelledH\x00\x12\x37\n\rtrace_context\x18\x0f \x01(\x0b\x32\x1e.sluice.events.v1.TraceContextH\x00\x42\x06\n\x04\x62odyB2\n\x13io.sluice.events.v1P\x01Z\x19sluice/events/v1;eventsv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsluice/events/v1/events.proto\x12\x10sluice.events.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"*\n\tOrderLine\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\r\"\xe8\x01\n\x0cOrderCreated\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.sluice.events.v1.OrderLine\x12/\n\x0b\x63reate_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x05 \x01(\r\x12\x31\n\rhold_end_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x10\n\x08priority\x18\x07 \x01(\r\"r\n\x0eOrderValidated\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x04 \x01(\r\"r\n\x0eOrderConfirmed\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12(\n\x04time\x18\x03 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x04 \x01(\r\"\xae\x01\n\x0eOrderCancelled\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.sluice.events.v1.OrderLine\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\r\"}\n\x0cStockChanged\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\r\n\x05\x64\x65lta\x18\x02 \x01(\x12\x12\x10\n\x08order_id\x18\x03 \x01(\t\x12\x15\n\rorder_version\x18\x04 \x01(\r\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\"\xcd\x01\n\rOrderRejected\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.sluice.events.v1.OrderLine\x12\x0e\n\x06reason\x18\x04 \x01(\t\x12(\n\x04time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x06 \x01(\r\x12\x0b\n\x03sku\x18\x07 \x01(\t\x12\x11\n\trestocked\x18\x08 \x01(\x04\"\xd0\x01\n\x0eOrderRequested\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.sluice.events.v1.OrderLine\x12\x30\n\x0crequest_time\x18\x04 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\'\n\x04hold\x18\x05 \x01(\x0b\x32\x19.google.protobuf.Duration\x12\x10\n\x08priority\x18\x06 \x01(\r\"7\n\x0cTraceContext\x12\x13\n\x0btraceparent\x18\x01 \x01(\t\x12\x12\n\ntracestate\x18\x02 \x01(\t\"\xef\x03\n\x0bOutboxEvent\x12\x37\n\rorder_created\x18\x01 \x01(\x0b\x32\x1e.sluice.events.v1.OrderCreatedH\x00\x12\x37\n\rstock_changed\x18\x02 \x01(\x0b\x32\x1e.sluice.events.v1.StockChangedH\x00\x12;\n\x0forder_validated\x18\x03 \x01(\x0b\x32 .sluice.events.v1.OrderValidatedH\x00\x12;\n\x0forder_confirmed\x18\x04 \x01(\x0b\x32 .sluice.events.v1.OrderConfirmedH\x00\x12;\n\x0forder_cancelled\x18\x05 \x01(\x0b\x32 .sluice.events.v1.OrderCancelledH\x00\x12\x39\n\x0eorder_rejected\x18\x08 \x01(\x0b\x32\x1f.sluice.events.v1.OrderRejectedH\x00\x12;\n\x0forder_requested\x18\t \x01(\x0b\x32 .sluice.events.v1.OrderRequestedH\x00\x12\x37\n\rtrace_context\x18\x0f \x01(\x0b\x32\x1e.sluice.events.v1.TraceContextH\x00\x42\x06\n\x04\x62odyB2\n\x13io.sluice.events.v1P\x01Z\x19sluice/events/v1;eventsv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,20 +34,24 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sluice.events.v1.events_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023io.sluice.events.v1P\001Z\031sluice/events/v1;eventsv1'
-  _globals['_ORDERLINE']._serialized_start=84
-  _globals['_ORDERLINE']._serialized_end=126
-  _globals['_ORDERCREATED']._serialized_start=129
-  _globals['_ORDERCREATED']._serialized_end=361
-  _globals['_ORDERVALIDATED']._serialized_start=363
-  _globals['_ORDERVALIDATED']._serialized_end=477
-  _globals['_ORDERCONFIRMED']._serialized_start=479
-  _globals['_ORDERCONFIRMED']._serialized_end=593
-  _globals['_ORDERCANCELLED']._serialized_start=596
-  _globals['_ORDERCANCELLED']._serialized_end=770
-  _globals['_STOCKCHANGED']._serialized_start=772
-  _globals['_STOCKCHANGED']._serialized_end=897
-  _globals['_TRACECONTEXT']._serialized_start=899
-  _globals['_TRACECONTEXT']._serialized_end=954
-  _globals['_OUTBOXEVENT']._serialized_start=957
-  _globals['_OUTBOXEVENT']._serialized_end=1332
+  _globals['_ORDERLINE']._serialized_start=116
+  _globals['_ORDERLINE']._serialized_end=158
+  _globals['_ORDERCREATED']._serialized_start=161
+  _globals['_ORDERCREATED']._serialized_end=393
+  _globals['_ORDERVALIDATED']._serialized_start=395
+  _globals['_ORDERVALIDATED']._serialized_end=509
+  _globals['_ORDERCONFIRMED']._serialized_start=511
+  _globals['_ORDERCONFIRMED']._serialized_end=625
+  _globals['_ORDERCANCELLED']._serialized_start=628
+  _globals['_ORDERCANCELLED']._serialized_end=802
+  _globals['_STOCKCHANGED']._serialized_start=804
+  _globals['_STOCKCHANGED']._serialized_end=929
+  _globals['_ORDERREJECTED']._serialized_start=932
+  _globals['_ORDERREJECTED']._serialized_end=1137
+  _globals['_ORDERREQUESTED']._serialized_start=1140
+  _globals['_ORDERREQUESTED']._serialized_end=1348
+  _globals['_TRACECONTEXT']._serialized_start=1350
+  _globals['_TRACECONTEXT']._serialized_end=1405
+  _globals['_OUTBOXEVENT']._serialized_start=1408
+  _globals['_OUTBOXEVENT']._serialized_end=1903
 # @@protoc_insertion_point(module_scope)

@@ -26,7 +26,7 @@ from google.protobuf import duration_pb2 as google_dot_protobuf_dot_duration__pb
 from google.protobuf import timestamp_pb2 as google_dot_protobuf_dot_timestamp__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsluice/orders/v1/orders.proto\x12\x10sluice.orders.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"*\n\tOrderLine\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\r\"\xcf\x02\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.sluice.orders.v1.OrderLine\x12+\n\x05state\x18\x04 \x01(\x0e\x32\x1c.sluice.orders.v1.OrderState\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x07 \x01(\r\x12\x31\n\rhold_end_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x10\n\x08priority\x18\n \x01(\r\"\xc7\x01\n\x11PlaceOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.sluice.orders.v1.OrderLine\x12\'\n\x04hold\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x04mode\x18\x05 \x01(\x0e\x32\x16.sluice.orders.v1.Mode\x12\x10\n\x08priority\x18\x06 \x01(\r\"N\n\x12PlaceOrderResponse\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x17.sluice.orders.v1.Order\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"[\n\x12PlaceOrdersRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12\x33\n\x06orders\x18\x02 \x03(\x0b\x32#.sluice.orders.v1.PlaceOrderRequest\"}\n\x0bOrderResult\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12*\n\x07outcome\x18\x02 \x01(\x0e\x32\x19.sluice.orders.v1.Outcome\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08replayed\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\"e\n\x13PlaceOrdersResponse\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12.\n\x07results\x18\x02 \x03(\x0b\x32\x1d.sluice.orders.v1.OrderResult\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\"#\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\":\n\x10GetOrderResponse\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x17.sluice.orders.v1.Order\"O\n\x11ListOrdersRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x12ListOrdersResponse\x12\'\n\x06orders\x18\x01 \x03(\x0b\x32\x17.sluice.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12\x43\x61ncelOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"=\n\x13\x43\x61ncelOrderResponse\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x17.sluice.orders.v1.Order\"\'\n\x13\x43onfirmOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\">\n\x14\x43onfirmOrderResponse\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x17.sluice.orders.v1.Order\"<\n\x11WatchOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x15\n\rafter_version\x18\x02 \x01(\r\"<\n\x12WatchOrderResponse\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x17.sluice.orders.v1.Order*>\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bMODE_DIRECT\x10\x01\x12\x0f\n\x0bMODE_QUEUED\x10\x02*\xf5\x01\n\nOrderState\x12\x1b\n\x17ORDER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13ORDER_STATE_PENDING\x10\x01\x12\x17\n\x13ORDER_STATE_CREATED\x10\x02\x12\x19\n\x15ORDER_STATE_VALIDATED\x10\x03\x12\x19\n\x15ORDER_STATE_CONFIRMED\x10\x04\x12\x14\n\x10ORDER_STATE_HELD\x10\x05\x12\x17\n\x13ORDER_STATE_EXPIRED\x10\x06\x12\x19\n\x15ORDER_STATE_CANCELLED\x10\x07\x12\x18\n\x14ORDER_STATE_REJECTED\x10\x08*a\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ACCEPTED\x10\x01\x12\x14\n\x10OUTCOME_REJECTED\x10\x02\x12\x11\n\rOUTCOME_RETRY\x10\x03\x32\x89\x05\n\x0cOrderService\x12W\n\nPlaceOrder\x12#.sluice.orders.v1.PlaceOrderRequest\x1a$.sluice.orders.v1.PlaceOrderResponse\x12^\n\x0bPlaceOrders\x12$.sluice.orders.v1.PlaceOrdersRequest\x1a%.sluice.orders.v1.PlaceOrdersResponse(\x01\x30\x01\x12Q\n\x08GetOrder\x12!.sluice.orders.v1.GetOrderRequest\x1a\".sluice.orders.v1.GetOrderResponse\x12W\n\nListOrders\x12#.sluice.orders.v1.ListOrdersRequest\x1a$.sluice.orders.v1.ListOrdersResponse\x12Z\n\x0b\x43\x61ncelOrder\x12$.sluice.orders.v1.CancelOrderRequest\x1a%.sluice.orders.v1.CancelOrderResponse\x12]\n\x0c\x43onfirmOrder\x12%.sluice.orders.v1.ConfirmOrderRequest\x1a&.sluice.orders.v1.ConfirmOrderResponse\x12Y\n\nWatchOrder\x12#.sluice.orders.v1.WatchOrderRequest\x1a$.sluice.orders.v1.WatchOrderResponse0\x01\x42\x32\n\x13io.sluice.orders.v1P\x01Z\x19sluice/orders/v1;ordersv1b\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dsluice/orders/v1/orders.proto\x12\x10sluice.orders.v1\x1a\x1egoogle/protobuf/duration.proto\x1a\x1fgoogle/protobuf/timestamp.proto\"*\n\tOrderLine\x12\x0b\n\x03sku\x18\x01 \x01(\t\x12\x10\n\x08quantity\x18\x02 \x01(\r\"2\n\rQueuePosition\x12\x11\n\tpartition\x18\x01 \x01(\r\x12\x0e\n\x06offset\x18\x02 \x01(\x04\"\x88\x03\n\x05Order\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.sluice.orders.v1.OrderLine\x12+\n\x05state\x18\x04 \x01(\x0e\x32\x1c.sluice.orders.v1.OrderState\x12/\n\x0b\x63reate_time\x18\x05 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12/\n\x0bupdate_time\x18\x06 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0f\n\x07version\x18\x07 \x01(\r\x12\x31\n\rhold_end_time\x18\x08 \x01(\x0b\x32\x1a.google.protobuf.Timestamp\x12\x0e\n\x06reason\x18\t \x01(\t\x12\x10\n\x08priority\x18\n \x01(\r\x12\x37\n\x0equeue_position\x18\x0b \x01(\x0b\x32\x1f.sluice.orders.v1.QueuePosition\"\xc7\x01\n\x11PlaceOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x13\n\x0b\x63ustomer_id\x18\x02 \x01(\t\x12*\n\x05lines\x18\x03 \x03(\x0b\x32\x1b.sluice.orders.v1.OrderLine\x12\'\n\x04hold\x18\x04 \x01(\x0b\x32\x19.google.protobuf.Duration\x12$\n\x04mode\x18\x05 \x01(\x0e\x32\x16.sluice.orders.v1.Mode\x12\x10\n\x08priority\x18\x06 \x01(\r\"N\n\x12PlaceOrderResponse\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x17.sluice.orders.v1.Order\x12\x10\n\x08replayed\x18\x02 \x01(\x08\"[\n\x12PlaceOrdersRequest\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12\x33\n\x06orders\x18\x02 \x03(\x0b\x32#.sluice.orders.v1.PlaceOrderRequest\"\xb6\x01\n\x0bOrderResult\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12*\n\x07outcome\x18\x02 \x01(\x0e\x32\x19.sluice.orders.v1.Outcome\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x10\n\x08replayed\x18\x04 \x01(\x08\x12\x0e\n\x06\x64\x65tail\x18\x05 \x01(\t\x12\x37\n\x0equeue_position\x18\x06 \x01(\x0b\x32\x1f.sluice.orders.v1.QueuePosition\"e\n\x13PlaceOrdersResponse\x12\x10\n\x08\x62\x61tch_id\x18\x01 \x01(\x04\x12.\n\x07results\x18\x02 \x03(\x0b\x32\x1d.sluice.orders.v1.OrderResult\x12\x0c\n\x04\x64one\x18\x03 \x01(\x08\"\\\n\x0fGetOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x37\n\x0equeue_position\x18\x02 \x01(\x0b\x32\x1f.sluice.orders.v1.QueuePosition\":\n\x10GetOrderResponse\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x17.sluice.orders.v1.Order\"O\n\x11ListOrdersRequest\x12\x13\n\x0b\x63ustomer_id\x18\x01 \x01(\t\x12\x11\n\tpage_size\x18\x02 \x01(\x05\x12\x12\n\npage_token\x18\x03 \x01(\t\"V\n\x12ListOrdersResponse\x12\'\n\x06orders\x18\x01 \x03(\x0b\x32\x17.sluice.orders.v1.Order\x12\x17\n\x0fnext_page_token\x18\x02 \x01(\t\"&\n\x12\x43\x61ncelOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\"=\n\x13\x43\x61ncelOrderResponse\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x17.sluice.orders.v1.Order\"\'\n\x13\x43onfirmOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\">\n\x14\x43onfirmOrderResponse\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x17.sluice.orders.v1.Order\"u\n\x11WatchOrderRequest\x12\x10\n\x08order_id\x18\x01 \x01(\t\x12\x15\n\rafter_version\x18\x02 \x01(\r\x12\x37\n\x0equeue_position\x18\x03 \x01(\x0b\x32\x1f.sluice.orders.v1.QueuePosition\"<\n\x12WatchOrderResponse\x12&\n\x05order\x18\x01 \x01(\x0b\x32\x17.sluice.orders.v1.Order*>\n\x04Mode\x12\x14\n\x10MODE_UNSPECIFIED\x10\x00\x12\x0f\n\x0bMODE_DIRECT\x10\x01\x12\x0f\n\x0bMODE_QUEUED\x10\x02*\xf5\x01\n\nOrderState\x12\x1b\n\x17ORDER_STATE_UNSPECIFIED\x10\x00\x12\x17\n\x13ORDER_STATE_PENDING\x10\x01\x12\x17\n\x13ORDER_STATE_CREATED\x10\x02\x12\x19\n\x15ORDER_STATE_VALIDATED\x10\x03\x12\x19\n\x15ORDER_STATE_CONFIRMED\x10\x04\x12\x14\n\x10ORDER_STATE_HELD\x10\x05\x12\x17\n\x13ORDER_STATE_EXPIRED\x10\x06\x12\x19\n\x15ORDER_STATE_CANCELLED\x10\x07\x12\x18\n\x14ORDER_STATE_REJECTED\x10\x08*v\n\x07Outcome\x12\x17\n\x13OUTCOME_UNSPECIFIED\x10\x00\x12\x14\n\x10OUTCOME_ACCEPTED\x10\x01\x12\x14\n\x10OUTCOME_REJECTED\x10\x02\x12\x11\n\rOUTCOME_RETRY\x10\x03\x12\x13\n\x0fOUTCOME_PENDING\x10\x04\x32\x89\x05\n\x0cOrderService\x12W\n\nPlaceOrder\x12#.sluice.orders.v1.PlaceOrderRequest\x1a$.sluice.orders.v1.PlaceOrderResponse\x12^\n\x0bPlaceOrders\x12$.sluice.orders.v1.PlaceOrdersRequest\x1a%.sluice.orders.v1.PlaceOrdersResponse(\x01\x30\x01\x12Q\n\x08GetOrder\x12!.sluice.orders.v1.GetOrderRequest\x1a\".sluice.orders.v1.GetOrderResponse\x12W\n\nListOrders\x12#.sluice.orders.v1.ListOrdersRequest\x1a$.sluice.orders.v1.ListOrdersResponse\x12Z\n\x0b\x43\x61ncelOrder\x12$.sluice.orders.v1.CancelOrderRequest\x1a%.sluice.orders.v1.CancelOrderResponse\x12]\n\x0c\x43onfirmOrder\x12%.sluice.orders.v1.ConfirmOrderRequest\x1a&.sluice.orders.v1.ConfirmOrderResponse\x12Y\n\nWatchOrder\x12#.sluice.orders.v1.WatchOrderRequest\x1a$.sluice.orders.v1.WatchOrderResponse0\x01\x42\x32\n\x13io.sluice.orders.v1P\x01Z\x19sluice/orders/v1;ordersv1b\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -34,46 +34,48 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'sluice.orders.v1.orders_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   _globals['DESCRIPTOR']._loaded_options = None
   _globals['DESCRIPTOR']._serialized_options = b'\n\023io.sluice.orders.v1P\001Z\031sluice/orders/v1;ordersv1'
-  _globals['_MODE']._serialized_start=1701
-  _globals['_MODE']._serialized_end=1763
-  _globals['_ORDERSTATE']._serialized_start=1766
-  _globals['_ORDERSTATE']._serialized_end=2011
-  _globals['_OUTCOME']._serialized_start=2013
-  _globals['_OUTCOME']._serialized_end=2110
+  _globals['_MODE']._serialized_start=1982
+  _globals['_MODE']._serialized_end=2044
+  _globals['_ORDERSTATE']._serialized_start=2047
+  _globals['_ORDERSTATE']._serialized_end=2292
+  _globals['_OUTCOME']._serialized_start=2294
+  _globals['_OUTCOME']._serialized_end=2412
   _globals['_ORDERLINE']._serialized_start=116
   _globals['_ORDERLINE']._serialized_end=158
-  _globals['_ORDER']._serialized_start=161
-  _globals['_ORDER']._serialized_end=496
-  _globals['_PLACEORDERREQUEST']._serialized_start=499
-  _globals['_PLACEORDERREQUEST']._serialized_end=698
-  _globals['_PLACEORDERRESPONSE']._serialized_start=700
-  _globals['_PLACEORDERRESPONSE']._serialized_end=778
-  _globals['_PLACEORDERSREQUEST']._serialized_start=780
-  _globals['_PLACEORDERSREQUEST']._serialized_end=871
-  _globals['_ORDERRESULT']._serialized_start=873
-  _globals['_ORDERRESULT']._serialized_end=998
-  _globals['_PLACEORDERSRESPONSE']._serialized_start=1000
-  _globals['_PLACEORDERSRESPONSE']._serialized_end=1101
-  _globals['_GETORDERREQUEST']._serialized_start=1103
-  _globals['_GETORDERREQUEST']._serialized_end=1138
-  _globals['_GETORDERRESPONSE']._serialized_start=1140
-  _globals['_GETORDERRESPONSE']._serialized_end=1198
-  _globals['_LISTORDERSREQUEST']._serialized_start=1200
-  _globals['_LISTORDERSREQUEST']._serialized_end=1279
-  _globals['_LISTORDERSRESPONSE']._serialized_start=1281
-  _globals['_LISTORDERSRESPONSE']._serialized_end=1367
-  _globals['_CANCELORDERREQUEST']._serialized_start=1369
-  _globals['_CANCELORDERREQUEST']._serialized_end=1407
-  _globals['_CANCELORDERRESPONSE']._serialized_start=1409
-  _globals['_CANCELORDERRESPONSE']._serialized_end=1470
-  _globals['_CONFIRMORDERREQUEST']._serialized_start=1472
-  _globals['_CONFIRMORDERREQUEST']._serialized_end=1511
-  _globals['_CONFIRMORDERRESPONSE']._serialized_start=1513
-  _globals['_CONFIRMORDERRESPONSE']._serialized_end=1575
-  _globals['_WATCHORDERREQUEST']._serialized_start=1577
-  _globals['_WATCHORDERREQUEST']._serialized_end=1637
-  _globals['_WATCHORDERRESPONSE']._serialized_start=1639
-  _globals['_WATCHORDERRESPONSE']._serialized_end=1699
-  _globals['_ORDERSERVICE']._serialized_start=2113
-  _globals['_ORDERSERVICE']._serialized_end=2762
+  _globals['_QUEUEPOSITION']._serialized_start=160
+  _globals['_QUEUEPOSITION']._serialized_end=210
+  _globals['_ORDER']._serialized_start=213
+  _globals['_ORDER']._serialized_end=605
+  _globals['_PLACEORDERREQUEST']._serialized_start=608
+  _globals['_PLACEORDERREQUEST']._serialized_end=807
+  _globals['_PLACEORDERRESPONSE']._serialized_start=809
+  _globals['_PLACEORDERRESPONSE']._serialized_end=887
+  _globals['_PLACEORDERSREQUEST']._serialized_start=889
+  _globals['_PLACEORDERSREQUEST']._serialized_end=980
+  _globals['_ORDERRESULT']._serialized_start=983
+  _globals['_ORDERRESULT']._serialized_end=1165
+  _globals['_PLACEORDERSRESPONSE']._serialized_start=1167
+  _globals['_PLACEORDERSRESPONSE']._serialized_end=1268
+  _globals['_GETORDERREQUEST']._serialized_start=1270
+  _globals['_GETORDERREQUEST']._serialized_end=1362
+  _globals['_GETORDERRESPONSE']._serialized_start=1364
+  _globals['_GETORDERRESPONSE']._serialized_end=1422
+  _globals['_LISTORDERSREQUEST']._serialized_start=1424
+  _globals['_LISTORDERSREQUEST']._serialized_end=1503
+  _globals['_LISTORDERSRESPONSE']._serialized_start=1505
+  _globals['_LISTORDERSRESPONSE']._serialized_end=1591
+  _globals['_CANCELORDERREQUEST']._serialized_start=1593
+  _globals['_CANCELORDERREQUEST']._serialized_end=1631
+  _globals['_CANCELORDERRESPONSE']._serialized_start=1633
+  _globals['_CANCELORDERRESPONSE']._serialized_end=1694
+  _globals['_CONFIRMORDERREQUEST']._serialized_start=1696
+  _globals['_CONFIRMORDERREQUEST']._serialized_end=1735
+  _globals['_CONFIRMORDERRESPONSE']._serialized_start=1737
+  _globals['_CONFIRMORDERRESPONSE']._serialized_end=1799
+  _globals['_WATCHORDERREQUEST']._serialized_start=1801
+  _globals['_WATCHORDERREQUEST']._serialized_end=1918
+  _globals['_WATCHORDERRESPONSE']._serialized_start=1920
+  _globals['_WATCHORDERRESPONSE']._serialized_end=1980
+  _globals['_ORDERSERVICE']._serialized_start=2415
+  _globals['_ORDERSERVICE']._serialized_end=3064
 # @@protoc_insertion_point(module_scope)

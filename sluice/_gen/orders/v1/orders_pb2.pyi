@@ -35,6 +35,7 @@ class Outcome(int, metaclass=_enum_type_wrapper.EnumTypeWrapper):
     OUTCOME_ACCEPTED: _ClassVar[Outcome]
     OUTCOME_REJECTED: _ClassVar[Outcome]
     OUTCOME_RETRY: _ClassVar[Outcome]
+    OUTCOME_PENDING: _ClassVar[Outcome]
 MODE_UNSPECIFIED: Mode
 MODE_DIRECT: Mode
 MODE_QUEUED: Mode
@@ -51,6 +52,7 @@ OUTCOME_UNSPECIFIED: Outcome
 OUTCOME_ACCEPTED: Outcome
 OUTCOME_REJECTED: Outcome
 OUTCOME_RETRY: Outcome
+OUTCOME_PENDING: Outcome
 
 class OrderLine(_message.Message):
     __slots__ = ("sku", "quantity")
@@ -60,8 +62,16 @@ class OrderLine(_message.Message):
     quantity: int
     def __init__(self, sku: _Optional[str] = ..., quantity: _Optional[int] = ...) -> None: ...
 
+class QueuePosition(_message.Message):
+    __slots__ = ("partition", "offset")
+    PARTITION_FIELD_NUMBER: _ClassVar[int]
+    OFFSET_FIELD_NUMBER: _ClassVar[int]
+    partition: int
+    offset: int
+    def __init__(self, partition: _Optional[int] = ..., offset: _Optional[int] = ...) -> None: ...
+
 class Order(_message.Message):
-    __slots__ = ("order_id", "customer_id", "lines", "state", "create_time", "update_time", "version", "hold_end_time", "reason", "priority")
+    __slots__ = ("order_id", "customer_id", "lines", "state", "create_time", "update_time", "version", "hold_end_time", "reason", "priority", "queue_position")
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     CUSTOMER_ID_FIELD_NUMBER: _ClassVar[int]
     LINES_FIELD_NUMBER: _ClassVar[int]
@@ -72,6 +82,7 @@ class Order(_message.Message):
     HOLD_END_TIME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     PRIORITY_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
     order_id: str
     customer_id: str
     lines: _containers.RepeatedCompositeFieldContainer[OrderLine]
@@ -82,7 +93,8 @@ class Order(_message.Message):
     hold_end_time: _timestamp_pb2.Timestamp
     reason: str
     priority: int
-    def __init__(self, order_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[OrderLine, _Mapping]]] = ..., state: _Optional[_Union[OrderState, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ..., hold_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., priority: _Optional[int] = ...) -> None: ...
+    queue_position: QueuePosition
+    def __init__(self, order_id: _Optional[str] = ..., customer_id: _Optional[str] = ..., lines: _Optional[_Iterable[_Union[OrderLine, _Mapping]]] = ..., state: _Optional[_Union[OrderState, str]] = ..., create_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., update_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., version: _Optional[int] = ..., hold_end_time: _Optional[_Union[datetime.datetime, _timestamp_pb2.Timestamp, _Mapping]] = ..., reason: _Optional[str] = ..., priority: _Optional[int] = ..., queue_position: _Optional[_Union[QueuePosition, _Mapping]] = ...) -> None: ...
 
 class PlaceOrderRequest(_message.Message):
     __slots__ = ("order_id", "customer_id", "lines", "hold", "mode", "priority")
@@ -117,18 +129,20 @@ class PlaceOrdersRequest(_message.Message):
     def __init__(self, batch_id: _Optional[int] = ..., orders: _Optional[_Iterable[_Union[PlaceOrderRequest, _Mapping]]] = ...) -> None: ...
 
 class OrderResult(_message.Message):
-    __slots__ = ("order_id", "outcome", "reason", "replayed", "detail")
+    __slots__ = ("order_id", "outcome", "reason", "replayed", "detail", "queue_position")
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     OUTCOME_FIELD_NUMBER: _ClassVar[int]
     REASON_FIELD_NUMBER: _ClassVar[int]
     REPLAYED_FIELD_NUMBER: _ClassVar[int]
     DETAIL_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
     order_id: str
     outcome: Outcome
     reason: str
     replayed: bool
     detail: str
-    def __init__(self, order_id: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., reason: _Optional[str] = ..., replayed: _Optional[bool] = ..., detail: _Optional[str] = ...) -> None: ...
+    queue_position: QueuePosition
+    def __init__(self, order_id: _Optional[str] = ..., outcome: _Optional[_Union[Outcome, str]] = ..., reason: _Optional[str] = ..., replayed: _Optional[bool] = ..., detail: _Optional[str] = ..., queue_position: _Optional[_Union[QueuePosition, _Mapping]] = ...) -> None: ...
 
 class PlaceOrdersResponse(_message.Message):
     __slots__ = ("batch_id", "results", "done")
@@ -141,10 +155,12 @@ class PlaceOrdersResponse(_message.Message):
     def __init__(self, batch_id: _Optional[int] = ..., results: _Optional[_Iterable[_Union[OrderResult, _Mapping]]] = ..., done: _Optional[bool] = ...) -> None: ...
 
 class GetOrderRequest(_message.Message):
-    __slots__ = ("order_id",)
+    __slots__ = ("order_id", "queue_position")
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
     order_id: str
-    def __init__(self, order_id: _Optional[str] = ...) -> None: ...
+    queue_position: QueuePosition
+    def __init__(self, order_id: _Optional[str] = ..., queue_position: _Optional[_Union[QueuePosition, _Mapping]] = ...) -> None: ...
 
 class GetOrderResponse(_message.Message):
     __slots__ = ("order",)
@@ -195,12 +211,14 @@ class ConfirmOrderResponse(_message.Message):
     def __init__(self, order: _Optional[_Union[Order, _Mapping]] = ...) -> None: ...
 
 class WatchOrderRequest(_message.Message):
-    __slots__ = ("order_id", "after_version")
+    __slots__ = ("order_id", "after_version", "queue_position")
     ORDER_ID_FIELD_NUMBER: _ClassVar[int]
     AFTER_VERSION_FIELD_NUMBER: _ClassVar[int]
+    QUEUE_POSITION_FIELD_NUMBER: _ClassVar[int]
     order_id: str
     after_version: int
-    def __init__(self, order_id: _Optional[str] = ..., after_version: _Optional[int] = ...) -> None: ...
+    queue_position: QueuePosition
+    def __init__(self, order_id: _Optional[str] = ..., after_version: _Optional[int] = ..., queue_position: _Optional[_Union[QueuePosition, _Mapping]] = ...) -> None: ...
 
 class WatchOrderResponse(_message.Message):
     __slots__ = ("order",)

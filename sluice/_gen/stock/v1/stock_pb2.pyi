@@ -228,18 +228,20 @@ class Settlement(_message.Message):
     def __init__(self, incarnation: _Optional[bytes] = ..., seq: _Optional[int] = ..., skus: _Optional[_Iterable[str]] = ..., units: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ReserveRequest(_message.Message):
-    __slots__ = ("skus", "lines_per_order", "sku_indexes", "quantities", "settlements")
+    __slots__ = ("skus", "lines_per_order", "sku_indexes", "quantities", "settlements", "shard")
     SKUS_FIELD_NUMBER: _ClassVar[int]
     LINES_PER_ORDER_FIELD_NUMBER: _ClassVar[int]
     SKU_INDEXES_FIELD_NUMBER: _ClassVar[int]
     QUANTITIES_FIELD_NUMBER: _ClassVar[int]
     SETTLEMENTS_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
     skus: _containers.RepeatedScalarFieldContainer[str]
     lines_per_order: _containers.RepeatedScalarFieldContainer[int]
     sku_indexes: _containers.RepeatedScalarFieldContainer[int]
     quantities: _containers.RepeatedScalarFieldContainer[int]
     settlements: _containers.RepeatedCompositeFieldContainer[Settlement]
-    def __init__(self, skus: _Optional[_Iterable[str]] = ..., lines_per_order: _Optional[_Iterable[int]] = ..., sku_indexes: _Optional[_Iterable[int]] = ..., quantities: _Optional[_Iterable[int]] = ..., settlements: _Optional[_Iterable[_Union[Settlement, _Mapping]]] = ...) -> None: ...
+    shard: int
+    def __init__(self, skus: _Optional[_Iterable[str]] = ..., lines_per_order: _Optional[_Iterable[int]] = ..., sku_indexes: _Optional[_Iterable[int]] = ..., quantities: _Optional[_Iterable[int]] = ..., settlements: _Optional[_Iterable[_Union[Settlement, _Mapping]]] = ..., shard: _Optional[int] = ...) -> None: ...
 
 class ReserveResponse(_message.Message):
     __slots__ = ("incarnation", "seq", "verdicts", "blamed_sku_indexes", "owners")
@@ -256,12 +258,14 @@ class ReserveResponse(_message.Message):
     def __init__(self, incarnation: _Optional[bytes] = ..., seq: _Optional[int] = ..., verdicts: _Optional[_Iterable[_Union[Verdict, str]]] = ..., blamed_sku_indexes: _Optional[_Iterable[int]] = ..., owners: _Optional[_Iterable[int]] = ...) -> None: ...
 
 class ReserveReturnRequest(_message.Message):
-    __slots__ = ("skus", "units")
+    __slots__ = ("skus", "units", "shard")
     SKUS_FIELD_NUMBER: _ClassVar[int]
     UNITS_FIELD_NUMBER: _ClassVar[int]
+    SHARD_FIELD_NUMBER: _ClassVar[int]
     skus: _containers.RepeatedScalarFieldContainer[str]
     units: _containers.RepeatedScalarFieldContainer[int]
-    def __init__(self, skus: _Optional[_Iterable[str]] = ..., units: _Optional[_Iterable[int]] = ...) -> None: ...
+    shard: int
+    def __init__(self, skus: _Optional[_Iterable[str]] = ..., units: _Optional[_Iterable[int]] = ..., shard: _Optional[int] = ...) -> None: ...
 
 class ReserveReturnResponse(_message.Message):
     __slots__ = ("incarnation", "seq")

@@ -1,0 +1,1 @@
+-- One file is one journal, and orders are divided over several in PostgreSQL only: nothing to change here.
