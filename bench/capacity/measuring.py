@@ -17,6 +17,7 @@ from bench.machine import describe_machine, describe_servers
 from bench.measure import read_clock
 from bench.measuring import measured
 from bench.orders import EXACT_SKUS, HOT_SKUS, SOME_SKUS
+from bench.plan import FULL
 from bench.settling import metric_total, wait_until_quiet
 from bench.stocking import LOCAL_DC, create_skus, make_bench_database
 from bench.systems import System, nothing_but, whole_cluster
@@ -74,7 +75,7 @@ def measure(directory: Path, document: dict[str, Any], say: Say) -> None:
 
 def _run(shape: Shape, cluster: System, ends: Endpoints, directory: Path) -> dict[str, Any]:
     """What was answered, and what was used and written from the end of the warm-up until all events are on Kafka."""
-    wait_until_quiet(cluster.metrics)
+    wait_until_quiet(cluster.metrics, FULL.quiet_s)
     seen: list[dict[str, Any]] = []
 
     def drain() -> None:
