@@ -29,17 +29,21 @@ WAVES_A_SERVER = 20
 SETTLING = 0.4
 """Share of the time after which it is counted."""
 
-FEEDBACK_WAVES = 500
+FEEDBACK_WAVES = 100
 """After so many answered waves it is looked anew at how large batches are."""
 
-MEMORY = 0.3
-"""Weight of what was seen since the look before."""
+AT_WORK = 0.9
+"""Share of the time: a server that works less and keeps orders long gets them in bursts."""
+
+MEMORY = 0.05
+"""Weight of what was seen since the look before. More of it makes batches swing: what is seen is what was."""
 
 
 @dataclass(frozen=True)
 class StationLoad:
     """`used`: share of the time that its servers worked; `busiest`: that of the one that worked most. `wait_s`: mean
-    wait at the server where it is longest; `saturated`: it is longer than orders may gather.
+    wait at the server where it is longest; `saturated`: that is longer than orders may gather, and not because they
+    came in bursts from a station before.
     """
 
     name: str
@@ -107,7 +111,7 @@ class _Play:
         self._started = 0
         self._answered = 0
         self._waited_s = 0.0
-        self._under_way_s = slopes.lone_order_s
+        self._under_way_s = load.group_s
         self._look()
 
     def run(self, factor: float) -> Step:
@@ -159,11 +163,11 @@ class _Play:
             station.waited_s[server] += now - wave.entered
             waves.append(wave)
         station.passed[server] += len(waves)
-        work_s = station.fixed_s + len(waves) * self._orders * station.order_s
+        work_s = len(waves) * self._orders * station.order_s
         station.busy_s[server] += work_s
         station.working[server] = True
         self._started += 1
-        heapq.heappush(self._events, (now + work_s, self._started, number, server, waves))
+        heapq.heappush(self._events, (now + max(work_s, station.least_s), self._started, number, server, waves))
 
     def _finish(self, now: float, _: int, number: int, server: int, waves: list[Wave]) -> None:
         station = self._stations[number]
@@ -198,5 +202,5 @@ class _Play:
     def _load_of(self, station: Station, counted_s: float) -> StationLoad:
         wait_s = station.longest_wait_s(SECONDS)
         used = [min(1.0, busy_s / counted_s) for busy_s in station.busy_s]
-        saturated = wait_s > self._load.group_s
+        saturated = wait_s > self._load.group_s and max(used) > AT_WORK
         return StationLoad(station.name, len(used), sum(used) / len(used), max(used), wait_s, saturated)

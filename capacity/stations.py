@@ -39,17 +39,17 @@ class Wave:
 
 
 class Station:
-    """Servers with a queue each. `choose` finds a wave's server, which takes at most `most_orders` at once, and needs
-    `fixed_s` for each time and `order_s` for each order.
+    """Servers with a queue each. `choose` finds a wave's server, which takes at most `most_orders` at once, works
+    `order_s` for each order, and is not free again before `least_s`: so long it may wait for a disk.
     """
 
     def __init__(
-        self, name: str, servers: int, choose: Callable[[Wave], int], most_orders: float, fixed_s: float = 0.0
+        self, name: str, servers: int, choose: Callable[[Wave], int], most_orders: float, least_s: float = 0.0
     ) -> None:
         self.name = name
         self.choose = choose
         self.most_orders = most_orders
-        self.fixed_s = fixed_s
+        self.least_s = least_s
         self.order_s = 0.0
         self.queues: list[deque[Wave]] = [deque() for _ in range(servers)]
         self.working = [False] * servers

@@ -137,12 +137,11 @@ def _show(found: Division, played: Simulation | None, slopes: Slopes) -> None:
 
 
 def _show_simulation(console: Console, played: Simulation) -> None:
-    table = Table("load", "offered/s", "answered/s", "under way", *(each.name for each in played.steps[0].stations))
+    table = Table("load", "offered/s", "under way", *(each.name for each in played.steps[0].stations))
     for step in played.steps:
         table.add_row(
             f"{step.factor:.2f}",
             f"{step.offered_per_s:,.0f}",
-            f"{step.answered_per_s:,.0f}",
             f"{1_000 * step.under_way_s:.0f} ms",
             *(f"{each.used:.0%} {1_000 * each.wait_s:.0f} ms" for each in step.stations),
         )

@@ -138,8 +138,9 @@ PLAYED = """
 
 `--simulate` plays the plan through: orders pass stations with queues whose service times are the slopes, and load is
 raised until one of them keeps orders longer than they may gather. Batches form from the queues themselves, so stations
-that coalesce get cheaper as they fill; that is why some of them look busy long before they are full. Each cell: share
-of the time at work, longest mean wait.
+that coalesce get cheaper as they fill; that is why some of them look busy long before they are full. Where one part is
+clearly the tightest, plan and simulation name the same one (tests hold them to that); where several are nearly full
+together, they may differ. Each cell: share of the time at work, longest mean wait.
 """
 
 
