@@ -24,6 +24,8 @@ from capacity.planning import Plan
 from capacity.slopes import Drivers, Slopes
 from gateway.committing import MAX_ORDERS_PER_TRANSACTION
 from gateway.placing import MAX_ORDERS_PER_RESERVE
+from relay.relaying import CHUNK_EVENTS
+from sluice.model import MAX_ORDERS_PER_BATCH
 
 
 @dataclass(slots=True)
@@ -83,18 +85,17 @@ def stations_of(planned: Plan, slopes: Slopes, chance: random.Random) -> list[St
     nodes, brokers, consumers = (planned.line(part).count for part in (NODES, BROKERS, CONSUMERS))
     owner, stockd = in_turn(counts.owners, chance), in_turn(counts.stockds, chance)
     node, broker, consumer = in_turn(nodes, chance), in_turn(brokers, chance), in_turn(consumers, chance)
-    reserve = MAX_ORDERS_PER_RESERVE * counts.gateways * counts.journals
-    commit = MAX_ORDERS_PER_TRANSACTION * counts.gateways
-    any_number = float("inf")
     return [
-        Station(GATEWAYS, counts.gateways, lambda wave: wave.gateway, any_number),
-        Station(STOCKDS, counts.stockds, lambda wave: next(owner if wave.hot else stockd), reserve),
-        Station(JOURNALS, counts.journals, lambda wave: wave.journal, commit, slopes.synced_write_s),
-        Station(NODES, nodes, lambda _: next(node), any_number),
-        Station(RELAYS, counts.journals, lambda wave: wave.journal, any_number),
-        Station(BROKERS, brokers, lambda _: next(broker), any_number),
-        Station(PARTITIONS, counts.partitions, lambda wave: wave.partition, any_number),
-        Station(CONSUMERS, consumers, lambda _: next(consumer), any_number),
+        Station(GATEWAYS, counts.gateways, lambda wave: wave.gateway, MAX_ORDERS_PER_BATCH),
+        Station(STOCKDS, counts.stockds, lambda wave: next(owner if wave.hot else stockd), MAX_ORDERS_PER_RESERVE),
+        Station(
+            JOURNALS, counts.journals, lambda wave: wave.journal, MAX_ORDERS_PER_TRANSACTION, slopes.synced_write_s
+        ),
+        Station(NODES, nodes, lambda _: next(node), MAX_ORDERS_PER_TRANSACTION),
+        Station(RELAYS, counts.journals, lambda wave: wave.journal, CHUNK_EVENTS),
+        Station(BROKERS, brokers, lambda _: next(broker), MAX_ORDERS_PER_TRANSACTION),
+        Station(PARTITIONS, counts.partitions, lambda wave: wave.partition, MAX_ORDERS_PER_TRANSACTION),
+        Station(CONSUMERS, consumers, lambda _: next(consumer), MAX_ORDERS_PER_TRANSACTION),
     ]
 
 
