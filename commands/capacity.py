@@ -7,7 +7,7 @@ from typing import Annotated, Any
 
 import typer
 from rich.console import Console
-from rich.table import Table
+from rich.table import Column, Table
 
 from capacity.dividing import Division, best, divide, divisions
 from capacity.load import BadLoad, Load, Policy
@@ -106,7 +106,9 @@ def _show(found: Division, played: Simulation | None, slopes: Slopes) -> None:
         if many
         else "one installation"
     )
-    table = Table("part", "in one" if many else "number", "in all", "decided by", "slope", "used")
+    table = Table(
+        "part", "in one" if many else "number", "in all", "decided by", Column("slope", overflow="fold"), "used"
+    )
     for line in one.lines:
         decided = "its copies" if line.decided_by_least else line.limit.name
         table.add_row(
