@@ -50,7 +50,7 @@ def slopes_of(document: Mapping[str, Any]) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "source": {name: document[name] for name in ("started", "command", "machine", "servers")}
-        | {"cores_of_others": median(run["cpu_s"]["others"] / wall_s(run) for run in document["runs"])},
+        | {"cores_of_others": median(run["cpu_s"]["others"] / wall_s(run) for run in runs)},
         "cpu_us": {part: cpu_us[part] for part in DRIVEN_BY if part != LOAD_GENERATOR},
         "journal_orders_per_s": median(run["orders_per_s"] for run in document["journal"]),
         "partition_events_per_s": _partition_events_per_s(document["partitions"]),

@@ -63,8 +63,8 @@ much is bought is refused with the reason, and exit status 1.
 
 Measured {source["started"]} with `{source["command"]}` on {machine["cores"]} cores ({machine["cpu"]},
 {machine["system"]}), which the load generator shared. Programs that had nothing to do with it used
-{source["cores_of_others"]:.2f} cores meanwhile (median over the runs). The more that is, the dearer everything looks: what
-was reached is less than could be, and an order's CPU more than it need be.
+{source["cores_of_others"]:.2f} cores meanwhile (median over the runs). The more that is, the dearer everything looks:
+what was reached is less than could be, and an order's CPU more than it need be.
 """
 
 
