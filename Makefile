@@ -5,7 +5,7 @@ SLUICE := .venv/bin/sluice
 PYTHON := .venv/bin/python
 export UV_PYTHON_DOWNLOADS := never
 
-.PHONY: run serve run-cluster test check chaos protos bench bench-report bench-smoke bench-events clean
+.PHONY: run serve run-cluster test check chaos protos bench bench-report bench-capacity bench-smoke bench-events clean
 
 run: .venv/ready
 	$(SLUICE) demo
@@ -40,6 +40,10 @@ bench: .venv/ready
 # The same, and the pages that are made from it: docs/performance.md, its pictures, the README's figures.
 bench-report: .venv/ready
 	$(SLUICE) bench run --report
+
+# What `sluice capacity` reckons from: capacity/slopes.json, and docs/capacity.md. About eight minutes.
+bench-capacity: .venv/ready
+	$(PYTHON) -m bench.capacity
 
 bench-smoke: .venv/ready
 	$(SLUICE) bench smoke

@@ -7,6 +7,7 @@ import typer
 from commands import (
     audit,
     bench,
+    capacity,
     cluster,
     cluster_demo,
     dead_letters,
@@ -86,6 +87,7 @@ app.add_typer(projection.app, name="projection")
 cluster.app.command(name="demo")(cluster_demo.demo)
 app.add_typer(cluster.app, name="cluster")
 app.command(name="health")(health.health)
+app.command(name="capacity")(capacity.capacity)
 app.add_typer(stock.app, name="stock")
 app.add_typer(order.app, name="order")
 if benches := bench.found():

@@ -5,7 +5,10 @@ import pkgutil
 
 import pytest
 
-PACKAGES = ["sluice", "gateway", "stockd", "journal", "orders", "relay", "consumers", "audit", "commands", "deploy"]
+PACKAGES = [
+    *("sluice", "gateway", "stockd", "journal", "orders", "relay", "consumers"),
+    *("audit", "capacity", "commands", "deploy"),
+]
 
 
 def _modules(package: str) -> list[str]:
