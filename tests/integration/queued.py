@@ -1,13 +1,16 @@
 """Buyers who queue: their orders, and what becomes of them."""
 
 import asyncio
+import time
 from collections import Counter
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
+import grpc
+
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.model import OrderState
-from tests.integration.buying import CALL_LIMIT_S, Client, order
+from tests.integration.buying import CALL_LIMIT_S, QUIET_POLL_S, Client, order
 
 DECIDED_LIMIT_S = 120.0
 """A consumer that was killed is missed by its group after 45 s; and the machine that runs the tests is busy."""
@@ -46,9 +49,17 @@ async def told_of(client: Client, ticket: Ticket, limit_s: float = DECIDED_LIMIT
 
 
 async def outcome_of(client: Client, ticket: Ticket) -> tuple[str, str]:
-    """(state, reason)"""
-    last = (await told_of(client, ticket))[-1]
-    return OrderState(last.state).name, last.reason
+    """(state, reason). Asks again while the gateway says that it cannot know."""
+    deadline = time.monotonic() + DECIDED_LIMIT_S
+    while True:
+        try:
+            last = (await told_of(client, ticket))[-1]
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.UNAVAILABLE or time.monotonic() > deadline:
+                raise
+            await asyncio.sleep(QUIET_POLL_S)
+        else:
+            return OrderState(last.state).name, last.reason
 
 
 async def outcomes_of(clients: Sequence[Client], tickets: Sequence[Ticket]) -> Counter[tuple[str, str]]:

@@ -13,6 +13,8 @@ from bench.capacity.page import PAGE, page
 from capacity.shipped import FILE, shipped_document, shipped_slopes
 from capacity.slopes import BadSlopes, read_slopes
 
+pytestmark = pytest.mark.timeout(600)  # a page plays five million orders a second through, twice
+
 MEASUREMENT: dict[str, Any] = json.loads(MEASURED.read_text(encoding="utf-8"))
 
 
