@@ -179,7 +179,7 @@ class OrderEvents:
     def __init__(self) -> None:
         self._expected = ExpectedOrders()
         self._last_id = ""
-        self._highest: dict[tuple[str, int], Position] = {}
+        self._highest: dict[tuple[str, int, UUID], Position] = {}
         self._without_order: dict[str, str] = {}
         self._findings: list[Finding] = []
         self.units_by_sku: dict[str, int] = {}
@@ -207,10 +207,11 @@ class OrderEvents:
     def logged(self, event: Event, partition: int) -> None:
         """An event of the log; each partition's in order."""
         self.events += 1
-        highest = self._highest.get((event.topic, partition))
+        place = event.topic, partition, event.position.journal
+        highest = self._highest.get(place)
         advances = highest is None or event.position > highest
         if advances:
-            self._highest[event.topic, partition] = event.position
+            self._highest[place] = event.position
         match = self._match(event)
         if match is None:
             return

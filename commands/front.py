@@ -20,7 +20,7 @@ from gateway.committing import Committing
 from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import GatewayMetrics
 from gateway.order_service import OrderService
-from gateway.placing import Placing
+from gateway.placing import GROUPS_IN_FLIGHT, Placing
 from gateway.queueing import NO_QUEUE, Queueing
 from gateway.shards import OrderShard, OrderShards, share_of
 from gateway.stock_reading import StockReading
@@ -125,6 +125,8 @@ async def serve_front(
             monotonic=time.monotonic,
             reserve_limit_s=reserve_limit_s,
             max_orders_in_flight=share_of(max_orders_in_flight, len(shards)),
+            # Groups that want the same few units wait for each other's answers: no more of them than with one journal.
+            groups_in_flight=share_of(GROUPS_IN_FLIGHT, len(shards)),
             metrics=gateway_metrics,
         )
         confirming, cancelling = (

@@ -98,9 +98,12 @@ class Placing:
         monotonic: Callable[[], float],
         reserve_limit_s: float,
         max_orders_in_flight: int,
+        groups_in_flight: int = GROUPS_IN_FLIGHT,
         metrics: OrderCounts,
     ) -> None:
-        """`reserve_limit_s`: from an order's arrival until it must have its units, whoever has to be asked for them."""
+        """`reserve_limit_s`: from an order's arrival until it must have its units, whoever has to be asked for them.
+        `groups_in_flight`: of each route.
+        """
         self._keepers = keepers
         self._journal = journal
         self._committing = committing
@@ -108,6 +111,7 @@ class Placing:
         self._monotonic = monotonic
         self._reserve_limit_s = reserve_limit_s
         self._max_orders_in_flight = max_orders_in_flight
+        self._groups_in_flight = groups_in_flight
         self._metrics = metrics
         self._in_flight: dict[str, Group] = {}
         self._lanes: dict[Route, Coalescer[Group]] = {}
@@ -182,7 +186,7 @@ class Placing:
                 lambda groups: self._decide_groups(route, groups),
                 weigh=lambda each: len(each.orders),
                 max_batch_weight=MAX_ORDERS_PER_RESERVE,
-                max_in_flight=GROUPS_IN_FLIGHT,
+                max_in_flight=self._groups_in_flight,
                 eager_batches=EAGER_GROUPS,
                 worth_weight=ORDERS_WORTH_A_GROUP,
                 gather_s=GATHER_S,

@@ -126,10 +126,10 @@ def order(number: int, *lines: Line, state: OrderState = OrderState.CREATED) -> 
     return Order(str(UUID(int=number)), "anna", lines or (Line("apple", 1), Line("pear", 2)), state, TIME, TIME, 1)
 
 
-def events_of(number: int, *orders: Order) -> list[Event]:
+def events_of(number: int, *orders: Order, journal: UUID = JOURNAL) -> list[Event]:
     new = [NewOrder(placed.order_id, placed.customer_id, placed.lines) for placed in orders]
     payload, count = encode_order_events(new, TIME)
-    return decode_events(OutboxRow(number, TIME, payload, count), JOURNAL)
+    return decode_events(OutboxRow(number, TIME, payload, count), journal)
 
 
 A, B = order(1), order(2)
@@ -187,6 +187,11 @@ def test_i4_an_event_behind_one_that_came_later() -> None:
     findings, _ = findings_of([A, B], events_of(2, B) + events_of(1, A))
     assert Finding("I4", f"{A.order_id}/1", "stands on the log behind 2/0, which came later") in findings
     assert len(findings) == 3
+
+
+def test_positions_of_different_journals_have_no_order() -> None:
+    for other in (UUID(int=0), UUID(int=2**128 - 1)):
+        assert findings_of([A, B], events_of(2, B, journal=other) + events_of(1, A))[0] == []
 
 
 def test_i6_a_line_without_stock_changed() -> None:
