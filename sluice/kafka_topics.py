@@ -114,7 +114,7 @@ def _make_topics(bootstrap: str, topics: Sequence[str], partitions: int, replica
     admin = open_admin(bootstrap)
     wanted = [NewTopic(topic, num_partitions=partitions, replication_factor=replication_factor) for topic in topics]
     _make(admin, wanted)
-    return _partition_counts(admin, topics)
+    return _counted(_wait_until_known(admin, topics), topics)
 
 
 def _make(admin: AdminClient, topics: Sequence[NewTopic]) -> None:
@@ -130,13 +130,16 @@ def _make(admin: AdminClient, topics: Sequence[NewTopic]) -> None:
         _wait_until_known(admin, [topic.topic for topic in missing])
 
 
-def _wait_until_known(admin: AdminClient, topics: Sequence[str]) -> None:
-    """The controller answers before the brokers have heard of a new topic."""
+def _wait_until_known(admin: AdminClient, topics: Sequence[str]) -> Mapping[str, int]:
+    """The controller answers before the brokers have heard of a new topic, and one of them hears of it before another:
+    so what is listed here is what counts, and no later listing.
+    """
     deadline = time.monotonic() + ANSWER_LIMIT_S
-    while unknown := set(topics) - _listed(admin).keys():
+    while unknown := set(topics) - (listed := _listed(admin)).keys():
         if time.monotonic() > deadline:
             raise LogUnreachable(f"{sorted(unknown)} made, but not known to the brokers after {ANSWER_LIMIT_S:g} s")
         time.sleep(SPREAD_POLL_S)
+    return listed
 
 
 def _listed(admin: AdminClient) -> Mapping[str, int]:
@@ -157,7 +160,10 @@ def _raise_unless_made_meanwhile(topic: str, error: KafkaException) -> None:
 
 
 def _partition_counts(admin: AdminClient, topics: Sequence[str]) -> Mapping[str, int]:
-    listed = _listed(admin)
+    return _counted(_listed(admin), topics)
+
+
+def _counted(listed: Mapping[str, int], topics: Sequence[str]) -> Mapping[str, int]:
     counts: dict[str, int] = {}
     for topic in topics:
         if topic not in listed:
