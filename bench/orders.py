@@ -7,8 +7,8 @@ load generator costs as little as Python can, and what is measured is the server
 from collections.abc import Sequence
 from math import lcm
 
-from commands.order_ids import new_order_id
 from sluice._gen.orders.v1 import orders_pb2
+from sluice.client.order_ids import new_order_id
 from sluice.model import Line, NewOrder
 
 CUSTOMERS = 1_000

@@ -9,9 +9,9 @@ from typing import Any, NamedTuple
 
 import grpc
 
-from commands.order_ids import new_order_id
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
+from sluice.client.order_ids import new_order_id
 from sluice.rpc.channel import CHANNEL_OPTIONS
 from sluice.rpc.failure import reason_of
 

@@ -7,8 +7,8 @@ from typing import Annotated
 import typer
 
 from commands.calling import DEFAULT_ENDPOINT, AsJson, Endpoint, call, follow, show, show_rows
-from commands.order_ids import new_order_id
 from sluice._gen.orders.v1 import orders_pb2
+from sluice.client.order_ids import new_order_id
 
 QueuePosition = Annotated[
     str, typer.Option(help="PARTITION/OFFSET as `place --queued` said: then any gateway knows the order at once")

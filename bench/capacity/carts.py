@@ -9,9 +9,9 @@ import uvloop
 from bench.loads.stream import send_messages
 from bench.loads.tally import Tally
 from bench.workers import read_settings, say_ready, say_result
-from commands.order_ids import new_order_id
 from commands.process import GC_THRESHOLDS
 from sluice._gen.orders.v1 import orders_pb2
+from sluice.client.order_ids import new_order_id
 from sluice.rpc.channel import open_channel
 
 CUSTOMERS = 1_000

@@ -17,9 +17,9 @@ from confluent_kafka import Consumer, Producer, TopicPartition
 from bench.events.brokers import Brokers
 from bench.figures import percentile
 from bench.measure import read_clock, used_between
-from commands.order_ids import new_order_id
 from journal.events import decode_events, encode_order_events
 from journal.protocol import OutboxRow
+from sluice.client.order_ids import new_order_id
 from sluice.cloud_events import HeaderValue, HeaderWriter
 from sluice.kafka_topics import CLIENT_LOG_LEVEL
 from sluice.model import Line, NewOrder

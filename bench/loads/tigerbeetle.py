@@ -12,7 +12,7 @@ import tigerbeetle as tb
 from bench.latencies import Latencies
 from bench.peers.tigerbeetle_pending import CLUSTER, open_peer, pending, stands
 from bench.workers import say_ready, say_result
-from commands.order_ids import new_order_id
+from sluice.client.order_ids import new_order_id
 
 
 @dataclass(frozen=True)

@@ -12,9 +12,9 @@ import grpc
 from google.protobuf.duration_pb2 import Duration
 
 from commands.burst import ACCEPTED
-from commands.order_ids import new_order_id
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
+from sluice.client.order_ids import new_order_id
 from tests.chaos.records import (
     CANCEL,
     CONFIRM,

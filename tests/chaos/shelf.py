@@ -6,9 +6,9 @@ import time
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
-from commands.order_ids import new_order_id
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
+from sluice.client.order_ids import new_order_id
 from tests.chaos.records import CANCEL, CONFIRM
 from tests.integration.buying import RETRY_PAUSE_S, Client, ask
 

@@ -14,9 +14,9 @@ from google.rpc import error_details_pb2
 from grpc_health.v1 import health_pb2
 
 from commands.burst import ACCEPTED
-from commands.order_ids import new_order_id
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
+from sluice.client.order_ids import new_order_id
 from sluice.rpc.channel import open_channel
 from sluice.rpc.failure import PUSHBACK_KEY, failure_of
 

@@ -13,7 +13,7 @@ from bench.peers.known import PEERS
 from bench.peers.servers import redis_with_synced_log, redis_without_log, tigerbeetle
 from bench.peers.serving import open_known
 from bench.settings import find
-from commands.order_ids import new_order_id
+from sluice.client.order_ids import new_order_id
 from tests.servers import server_directory
 
 UNITS = 300

@@ -4,10 +4,10 @@ from datetime import UTC, datetime
 
 import pytest
 
-from commands.order_ids import new_order_id
 from gateway.messages import batch_answer
 from gateway.outcomes import Outcome, Reason, Refused, newly_accepted
 from sluice._gen.orders.v1 import orders_pb2
+from sluice.client.order_ids import new_order_id
 from sluice.model import Line, NewOrder
 
 ACCEPTED = newly_accepted(datetime.now(UTC))

@@ -6,7 +6,7 @@ from uuid import UUID, uuid4
 
 import pytest
 
-from commands.order_ids import new_order_id
+from sluice.client.order_ids import new_order_id
 from sluice.sharding import MAX_SHARDS, divided, shard_of
 from sluice.slots import slot_of
 

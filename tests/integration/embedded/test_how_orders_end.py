@@ -8,8 +8,8 @@ from typing import Any
 import pytest
 
 from commands.burst import ACCEPTED
-from commands.order_ids import new_order_id
 from sluice._gen.orders.v1 import orders_pb2
+from sluice.client.order_ids import new_order_id
 from sluice.model import OrderState
 from tests.integration.buying import (
     CALL_LIMIT_S,

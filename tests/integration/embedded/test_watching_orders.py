@@ -12,8 +12,8 @@ from typing import Any
 import grpc
 import pytest
 
-from commands.order_ids import new_order_id
 from sluice._gen.orders.v1 import orders_pb2
+from sluice.client.order_ids import new_order_id
 from sluice.model import OrderState
 from sluice.rpc.failure import reason_of
 from tests.integration.buying import Client, ask, connected, create_skus, order, until

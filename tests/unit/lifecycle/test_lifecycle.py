@@ -7,11 +7,11 @@ from pathlib import Path
 
 import pytest
 
-from commands.order_ids import new_order_id
 from consumers.lifecycle import Check, Lifecycle, blocked_customers, more_units_than, older_than
 from consumers.runtime.handling import Poison
 from journal.events import decode_events, encode_order_events
 from journal.protocol import Batch, Committed, Transition
+from sluice.client.order_ids import new_order_id
 from sluice.model import Line, NewOrder, OrderState
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, LoggedEvent
 from sluice.trace_context import TraceContext
