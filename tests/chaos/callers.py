@@ -37,6 +37,14 @@ def _inodes(local_port: int, remote_port: int) -> set[str]:
 
 def _holds_any(pid: int, sockets: set[str]) -> bool:
     try:
-        return any(str(descriptor.readlink()) in sockets for descriptor in Path(f"/proc/{pid}/fd").iterdir())
-    except OSError:  # it ended, or closed a descriptor, while we looked
+        descriptors = list(Path(f"/proc/{pid}/fd").iterdir())
+    except OSError:  # it ended
         return False
+    return any(_points_at(descriptor) in sockets for descriptor in descriptors)
+
+
+def _points_at(descriptor: Path) -> str | None:
+    try:
+        return str(descriptor.readlink())
+    except OSError:  # closed while we looked; the others are still there
+        return None

@@ -3,6 +3,7 @@
 import asyncio
 import os
 import sys
+import threading
 import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
@@ -139,3 +140,24 @@ async def test_the_links_of_other_callers_to_the_same_server_stay_as_they_are(ec
     async with calling(echo) as caller:
         with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
             await caller.says(b"x")
+
+
+async def test_a_caller_is_known_while_it_opens_and_closes_other_files(echo: Echo) -> None:
+    echo.network.change(LINK, Weather.CUT)
+    enough = threading.Event()
+    opening = threading.Thread(target=_open_and_close_until, args=(enough,))
+    opening.start()
+    try:
+        for _ in range(50):
+            async with calling(echo) as caller:
+                with pytest.raises((ConnectionResetError, asyncio.IncompleteReadError)):
+                    await caller.says(b"x")
+    finally:
+        enough.set()
+        opening.join()
+
+
+def _open_and_close_until(enough: threading.Event) -> None:
+    while not enough.is_set():
+        for descriptor in [os.open(os.devnull, os.O_RDONLY) for _ in range(20)]:
+            os.close(descriptor)

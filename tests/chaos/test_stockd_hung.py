@@ -5,6 +5,7 @@ in rank within a second, and nothing that it does when it wakes is committed twi
 import asyncio
 import time
 from collections.abc import AsyncIterator, Sequence
+from typing import NamedTuple
 from uuid import uuid4
 
 import pytest
@@ -36,6 +37,9 @@ NEXT_IN_RANK_WITHIN_S = 1.0
 LEAST_P99_S = 0.1
 """On a machine that runs everything on two cores the slowest of a hundred orders differs by so much from one second to
 the next, hung server or not."""
+TRIES = 3
+"""A neighbour of the machine may slow a whole stretch down, which would be mistaken for the hung server; what the hung
+server does to others it does every time."""
 
 
 @pytest.fixture
@@ -58,34 +62,56 @@ async def test_others_do_not_notice_and_the_next_in_rank_sells(
     theirs = owned_by(HUNG, name, 3)
     others = [*owned_by("stockd-0", name, 2), *owned_by("stockd-2", name, 1)]
     await create(clients[0], [*theirs, *others])
-    stockd = system.cluster.process(HUNG)
+    noticed: list[str] = []
 
     async with steady_load(clients, [*theirs, *others], ORDERS_PER_S) as load:
         await asyncio.sleep(WARM_S)
-        await until("for a second nobody is refused", lambda: _all_buy(load))
-        begin = time.monotonic()
-        await asyncio.sleep(BEFORE_S)
-        hung = time.monotonic()
-        await asyncio.to_thread(stockd.stop)
-        await asyncio.sleep(hung_s)
-        awake = time.monotonic()
-        await asyncio.to_thread(stockd.cont)
-        await asyncio.sleep(4.0)
-
-    before = p99(of(others, load.since(begin, hung)))
-    meanwhile = p99(of(others, load.since(hung, awake)))
-    assert meanwhile <= 2 * max(before, LEAST_P99_S), f"{before:.3f} s before, {meanwhile:.3f} s while it hangs"
-    for_others = of(others, load.since(begin))
-    assert told(for_others) == {ACCEPTED: len(for_others)}
-    later = of(theirs, load.since(hung + NEXT_IN_RANK_WITHIN_S))
-    assert told(later) == {ACCEPTED: len(later)}
-    assert max(reply.latency_s for reply in later) < NEXT_IN_RANK_WITHIN_S
+        while True:
+            span = await hang(system, load, hung_s)
+            check_served(load, span, theirs, others)
+            before = p99(of(others, load.since(span.begin, span.hung)))
+            meanwhile = p99(of(others, load.since(span.hung, span.awake)))
+            if meanwhile <= 2 * max(before, LEAST_P99_S):
+                break
+            noticed.append(f"{before:.3f} s before, {meanwhile:.3f} s while it hangs")
+            assert len(noticed) < TRIES, noticed
+    check_served(load, span, theirs, others)
 
     bought = units_of(accepted(load.since(0)))
     for sku, stock in (await quiet_stock(clients[0], [*theirs, *others], limit_s=60.0)).items():
         unknown = sum(reply.told != ACCEPTED for reply in of([sku], load.since(0)))
         assert bought[sku] <= stock.sold <= bought[sku] + unknown, sku
     assert await stands_up_to_audit(system) == []
+
+
+class Span(NamedTuple):
+    """When the load was undisturbed, when the server hung, when it woke; in seconds of the monotonic clock."""
+
+    begin: float
+    hung: float
+    awake: float
+
+
+async def hang(system: System, load: Load, hung_s: float) -> Span:
+    stockd = system.cluster.process(HUNG)
+    await until("for a second nobody is refused", lambda: _all_buy(load))
+    begin = time.monotonic()
+    await asyncio.sleep(BEFORE_S)
+    hung = time.monotonic()
+    await asyncio.to_thread(stockd.stop)
+    await asyncio.sleep(hung_s)
+    awake = time.monotonic()
+    await asyncio.to_thread(stockd.cont)
+    await asyncio.sleep(4.0)
+    return Span(begin, hung, awake)
+
+
+def check_served(load: Load, span: Span, theirs: Sequence[str], others: Sequence[str]) -> None:
+    for_others = of(others, load.since(span.begin))
+    assert told(for_others) == {ACCEPTED: len(for_others)}
+    later = of(theirs, load.since(span.hung + NEXT_IN_RANK_WITHIN_S))
+    assert told(later) == {ACCEPTED: len(later)}
+    assert max(reply.latency_s for reply in later) < NEXT_IN_RANK_WITHIN_S
 
 
 async def create(client: Client, skus: Sequence[str]) -> None:
