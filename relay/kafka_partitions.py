@@ -4,10 +4,11 @@ import asyncio
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from confluent_kafka import ConsumerGroupTopicPartitions, KafkaException, TopicPartition
+from confluent_kafka import KafkaException, TopicPartition
 from confluent_kafka.admin._listoffsets import OffsetSpec
 from confluent_kafka.cimpl import NewPartitions
 
+from relay.kafka_group_offsets import committed_offsets
 from relay.slot_moves import GroupBehind
 from sluice.errors import LogUnreachable
 from sluice.kafka_topics import ANSWER_LIMIT_S, open_admin
@@ -28,6 +29,7 @@ class KafkaTopicPartitions:
 
     def __init__(self, bootstrap: str, topic: str) -> None:
         self._topic = topic
+        self._bootstrap = bootstrap
         self._admin = open_admin(bootstrap)
 
     async def count(self) -> int:
@@ -84,17 +86,10 @@ class KafkaTopicPartitions:
             return []
         of_topic = [TopicPartition(self._topic, partition) for partition in range(self._count())]
         described = self._admin.describe_consumer_groups(names, request_timeout=ANSWER_LIMIT_S)
-        # All are asked before the first answers: while a move is paused, every event waits for this.
-        offsets_of = {
-            name: self._admin.list_consumer_group_offsets(
-                [ConsumerGroupTopicPartitions(name, of_topic)], request_timeout=ANSWER_LIMIT_S
-            )[name]
-            for name in names
-        }
+        offsets_of = committed_offsets(self._bootstrap, names, of_topic, limit_s=ANSWER_LIMIT_S)
         groups = []
         for name in names:
-            offsets = offsets_of[name].result(ANSWER_LIMIT_S).topic_partitions
-            committed = {each.partition: each.offset for each in offsets if each.offset >= 0}
+            committed = offsets_of[name]
             given = frozenset(
                 place.partition
                 for member in described[name].result(ANSWER_LIMIT_S).members
