@@ -15,7 +15,7 @@ from google.protobuf.message import DecodeError
 from consumers.runtime.handling import Poison
 from sluice._gen.events.v1.events_pb2 import StockChanged
 from sluice.seams.event_log import LoggedEvent
-from sluice.seams.stock_projection import SkuState, StockChange, StockProjection
+from sluice.seams.stock_projection import Control, SkuState, StockChange, StockProjection
 
 HAND_OVER_POLL_S = 0.2
 
@@ -84,6 +84,8 @@ class Projection:
         self._store = store
         self._monotonic = monotonic
         self._sleep = sleep
+        self._one_read = asyncio.Lock()
+        self._next_read: asyncio.Task[Control] | None = None
 
     async def handle(self, events: Sequence[LoggedEvent]) -> None:
         # Asked before every call: what began under one generation is written to it, and the next call asks again.
@@ -94,7 +96,7 @@ class Projection:
 
     async def _live_generation(self) -> UUID:
         """Waits while a rebuild takes over: what is written to the live generation meanwhile would be lost with it."""
-        seen = await self._store.control()
+        seen = await self._control()
         since = self._monotonic()
         while seen.handing_over:
             if self._monotonic() - since > HAND_OVER_LIMIT_S:
@@ -103,7 +105,20 @@ class Projection:
                 if await self._store.replace_control(seen, calmed):
                     _log.warning("projection_hand_over_called_off", rebuild=str(seen.rebuilding))
             await self._sleep(HAND_OVER_POLL_S)
-            now = await self._store.control()
+            now = await self._control()
             if now.version != seen.version:
                 seen, since = now, self._monotonic()
         return seen.live
+
+    async def _control(self) -> Control:
+        """By a read that begins after this call: what one says that began before may be from before its events were on
+        the log. Calls of other lanes that ask meanwhile have it in common, because a serial read is the dearest one.
+        """
+        if self._next_read is None:
+            self._next_read = asyncio.create_task(self._read_in_turn())
+        return await asyncio.shield(self._next_read)
+
+    async def _read_in_turn(self) -> Control:
+        async with self._one_read:
+            self._next_read = None
+            return await self._store.control()

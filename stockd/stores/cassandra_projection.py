@@ -6,12 +6,13 @@ of a SKU that are written together are one row, a stretch of its history (`stock
 """
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Mapping, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterable, Iterator, Mapping, Sequence
 from functools import partial
 from typing import Any, NamedTuple, Self, TypeVar
 from uuid import UUID
 
 from cassandra import ConsistencyLevel
+from cassandra.query import BatchStatement, BatchType
 
 from sluice.errors import LedgerMissing
 from sluice.seams.stock_projection import UNTOUCHED, Control, SkuState, StockChange
@@ -36,6 +37,13 @@ HISTORY_KEPT_S = 7 * 24 * 3600
 """Long enough to look at a sale after a week-end."""
 
 SCANNED_PER_PAGE = 2_000
+
+SKUS_PER_READ = 50
+"""Their partitions are read by one request: some 10 KB of answer. A request costs both sides more than a state does."""
+
+STATES_PER_WRITE = 10
+"""One batch, not a logged one: nothing needs its states to be written together. A server warns of a batch that is for
+more partitions than this, or larger than 5 KB."""
 
 PLACES_PER_ROW = 1 << 22
 """More than the events of one outbox row, so that (number, place) fits one timestamp: there is room for 2^41 rows."""
@@ -86,7 +94,7 @@ class _Statements(NamedTuple):
     )
     states: Any = (
         "SELECT sku, journal, number, place, sold, changes, time_ms FROM {keyspace}.stock_state"
-        " WHERE generation = ? AND sku = ?"
+        " WHERE generation = ? AND sku IN ?"
     )
     keep_state: Any = (
         "INSERT INTO {keyspace}.stock_state (generation, sku, journal, number, place, sold, changes, time_ms)"
@@ -190,23 +198,18 @@ class CassandraProjection:
         return bool(dict(zip(answer.columns, row, strict=True))["[applied]"])
 
     async def states(self, generation: UUID, skus: Sequence[str]) -> Mapping[tuple[str, UUID], SkuState]:
-        pages = await _all(self._states(generation, sku) for sku in skus)
-        return {(state.sku, state.journal): state for page in pages for state in page}
+        return {(state.sku, state.journal): state for state in await self._states(generation, skus)}
 
     async def write(self, generation: UUID, states: Sequence[SkuState], changes: Sequence[StockChange]) -> None:
         now_ms = self._now_ms()
         kept = [(each, kept_s) for each in stretches(changes) if (kept_s := _kept_s(each, now_ms)) > 0]
         # A stretch that is written again has the same timestamp and an expiry that is a moment later: no harm.
         await _all(self._write(self._kept(generation, stretch, kept_s)) for stretch, kept_s in kept)
-        keep = self._statements.keep_state
-        await _all(
-            self._write(keep.bind((generation, *state, state.number * PLACES_PER_ROW + state.place)))
-            for state in states
-        )
+        await _all(self._write(self._batch(generation, some)) for some in _in_pieces(states, STATES_PER_WRITE))
 
     async def recent(self, generation: UUID, sku: str, limit: int) -> Sequence[StockChange]:
         found: list[StockChange] = []
-        for state in await self._states(generation, sku):
+        for state in await self._states(generation, [sku]):
             wanted = range(max(0, state.changes - limit), state.changes)
             by_ordinal: dict[int, StockChange] = {}
             # The last partition may hold a few only; below the first one that has nothing all have expired.
@@ -228,8 +231,7 @@ class CassandraProjection:
 
     async def scan(self, generation: UUID) -> AsyncIterator[Sequence[SkuState]]:
         async for keys in self._keys():
-            skus = [sku for of, sku in keys if of == generation]
-            yield [state for page in await _all(self._states(generation, sku) for sku in skus) for state in page]
+            yield await self._states(generation, [sku for of, sku in keys if of == generation])
 
     async def drop(self, generation: UUID) -> None:
         # Above every position: nobody writes to this generation again.
@@ -245,9 +247,20 @@ class CassandraProjection:
     async def close(self) -> None:
         await self._session.close()
 
-    async def _states(self, generation: UUID, sku: str) -> Sequence[SkuState]:
-        bound = self._statements.states.bind((generation, sku))
-        return [SkuState(*row) for row in (await self._read(bound, ConsistencyLevel.LOCAL_QUORUM)).rows]
+    async def _states(self, generation: UUID, skus: Sequence[str]) -> Sequence[SkuState]:
+        read = self._statements.states
+        answers = await _all(
+            self._read(read.bind((generation, some)), ConsistencyLevel.LOCAL_QUORUM)
+            for some in _in_pieces(skus, SKUS_PER_READ)
+        )
+        return [SkuState(*row) for answer in answers for row in answer.rows]
+
+    def _batch(self, generation: UUID, states: Sequence[SkuState]) -> Any:
+        keep = self._statements.keep_state
+        batch = BatchStatement(BatchType.UNLOGGED)
+        for state in states:
+            batch.add(keep.bind((generation, *state, state.number * PLACES_PER_ROW + state.place)))
+        return batch
 
     def _kept(self, generation: UUID, stretch: Stretch, kept_s: int) -> Any:
         return self._statements.keep_stretch.bind((generation, *stretch, kept_s))
@@ -266,6 +279,10 @@ class CassandraProjection:
     async def _read(self, statement: Any, consistency: ConsistencyLevel) -> Answer:
         async with self._requests:
             return await self._session.read(statement, consistency)
+
+
+def _in_pieces(whole: Sequence[T], length: int) -> Iterator[Sequence[T]]:
+    return (whole[start : start + length] for start in range(0, len(whole), length))
 
 
 def _kept_s(stretch: Stretch, now_ms: int) -> int:
