@@ -35,33 +35,49 @@ class Folded(NamedTuple):
     """Those that were not counted before, in order."""
 
 
+class _Running:
+    """The state of a SKU and journal while events are added to it."""
+
+    __slots__ = ("changes", "number", "place", "sold", "time_ms")
+
+    def __init__(self, before: SkuState | None) -> None:
+        _, _, self.number, self.place, self.sold, self.changes, self.time_ms = before or _NOTHING
+
+
+_NOTHING = SkuState("", UUID(int=0), 0, -1, 0, 0, 0)
+
+
 def fold(states: States, events: Iterable[LoggedEvent]) -> Folded:
     """What the events make of the states. Events of a SKU come in the order of the log. Raises Poison."""
-    changed: dict[tuple[str, UUID], SkuState] = {}
+    # By journal first, and only when it is another one than that of the event before: a UUID is hashed in Python.
+    running: dict[UUID, dict[str, _Running]] = {}
     changes: list[StockChange] = []
-    for logged in events:
-        event = logged.event
-        journal, number, place = event.position
-        key = (event.key, journal)
-        before = changed.get(key) or states.get(key) or SkuState(event.key, journal, 0, -1, 0, 0, 0)
-        if (number, place) <= (before.number, before.place):
+    last_journal: UUID | None = None
+    of_journal: dict[str, _Running] = {}
+    for event, _, _ in events:
+        _, sku, value, _, _, time_ms, (journal, number, place), _ = event
+        if journal is not last_journal:
+            last_journal, of_journal = journal, running.setdefault(journal, {})
+        now = of_journal.get(sku)
+        if now is None:
+            now = of_journal[sku] = _Running(states.get((sku, journal)))
+        if number < now.number or (number == now.number and place <= now.place):
             continue
-        message = _parsed(event.value)
-        changes.append(
-            StockChange(
-                event.key,
-                journal,
-                before.changes,
-                message.delta,
-                message.order_id,
-                message.order_version,
-                event.time_ms,
-            )
-        )
-        changed[key] = SkuState(
-            event.key, journal, number, place, before.sold - message.delta, before.changes + 1, event.time_ms
-        )
-    return Folded(list(changed.values()), changes)
+        message = _parsed(value)
+        delta = message.delta
+        changes.append(StockChange(sku, journal, now.changes, delta, message.order_id, message.order_version, time_ms))
+        now.number, now.place, now.time_ms = number, place, time_ms
+        now.sold -= delta
+        now.changes += 1
+    return Folded(
+        [
+            SkuState(sku, journal, now.number, now.place, now.sold, now.changes, now.time_ms)
+            for journal, of_journal in running.items()
+            for sku, now in of_journal.items()
+            if now.changes > (states.get((sku, journal)) or _NOTHING).changes
+        ],
+        changes,
+    )
 
 
 def _parsed(value: bytes) -> StockChanged:

@@ -43,7 +43,7 @@ MEMORY_INTERVAL_S = 0.2
 DRAIN_LIMIT_S = 300.0
 POLL_S = 0.02
 
-WATCHED_S = 25.0
+WATCHED_S = 40.0
 """Of a consumer that would take longer for the backlog: its memory is what it is after some seconds."""
 
 CONSUMED = {
@@ -114,16 +114,18 @@ def _consume(name: str, topic: str, running: cluster.Cluster, directory: Path, s
         clocked = {name: pid} | {server: _pid(running, server) for server in ("kafka", "postgres", "cassandra-1")}
         before = read_clock(clocked)
         with watch_memory({name: pid}, MEMORY_INTERVAL_S) as memory:
-            events, seconds, finished = work_through(metrics_url, total, WATCHED_S)
+            worked = work_through(metrics_url, total, WATCHED_S)
         after = read_clock(clocked)
     highest = memory.highest_mib()[name]
-    say(f"{name:13}{events / seconds:,.0f} events/s, {highest:.0f} MiB at most")
+    rate = worked.events / worked.seconds
+    say(f"{name:13}{rate:,.0f} events/s, later {worked.later_events_per_s:,.0f}; {highest:.0f} MiB at most")
     return {
         "topic": topic,
-        "events": events,
-        "seconds": seconds,
-        "events_per_s": events / seconds,
-        "finished": finished,
+        "events": worked.events,
+        "seconds": worked.seconds,
+        "events_per_s": rate,
+        "later_events_per_s": worked.later_events_per_s,
+        "finished": worked.finished,
         "cpu_s": used_between(before, after),
         "rss_mib": memory.series[name],
     }

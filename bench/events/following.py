@@ -1,7 +1,8 @@
 """How far a topic is written, and how far a consumer says that it is."""
 
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from typing import NamedTuple
 from urllib.request import urlopen
 
 from confluent_kafka import TopicPartition
@@ -13,6 +14,7 @@ from sluice.kafka_topics import ANSWER_LIMIT_S
 
 POLL_S = 0.1
 SCRAPE_LIMIT_S = 5.0
+FEWEST_SEEN = 2
 HANDLED = "sluice_consumer_events_handled_total"
 
 
@@ -35,18 +37,35 @@ def handled(metrics_url: str) -> int:
     return int(sum(each.value for family in families for each in family.samples if each.name == HANDLED))
 
 
-def work_through(metrics_url: str, total: int, limit_s: float) -> tuple[int, float, bool]:
-    """Events from the moment that the consumer has handled its first until it has handled `total`, or until the limit;
-    the seconds between, and whether it has handled all. Raises NotInTime if it handles nothing.
+class Worked(NamedTuple):
+    """From the first event that was seen to be handled to the last: how many events, in how long, and whether that was
+    all. `later_events_per_s`: of the second half of that time, when servers that had just started have compiled.
     """
+
+    events: int
+    seconds: float
+    finished: bool
+    later_events_per_s: float
+
+
+def work_through(metrics_url: str, total: int, limit_s: float) -> Worked:
+    """Until the consumer has handled `total`, or until the limit. Raises NotInTime if it handles nothing."""
     deadline = time.monotonic() + limit_s
-    first = last = (0, 0.0)
-    while last[0] < total and time.monotonic() < deadline:
-        done = handled(metrics_url)
-        if done != last[0]:
-            last = (done, time.monotonic())
-            first = first if first[0] else last
+    seen: list[tuple[float, int]] = []
+    done = 0
+    while done < total and time.monotonic() < deadline:
+        now_done = handled(metrics_url)
+        if now_done != done:
+            done = now_done
+            seen.append((time.monotonic(), done))
         time.sleep(POLL_S)
-    if last == first:
-        raise NotInTime(f"{last[0]} of {total} events are handled after {limit_s:g} s")
-    return last[0] - first[0], last[1] - first[1], last[0] >= total
+    return worked(seen, total)
+
+
+def worked(seen: Sequence[tuple[float, int]], total: int) -> Worked:
+    """What it makes of events handled by time. Raises NotInTime if they are too few to tell a rate."""
+    if len(seen) < FEWEST_SEEN:
+        raise NotInTime(f"{seen[-1][1] if seen else 0} of {total} events are handled")
+    (began, first), (ended, last) = seen[0], seen[-1]
+    half, at_half = max((each for each in seen[:-1] if each[0] <= (began + ended) / 2), default=seen[0])
+    return Worked(last - first, ended - began, last >= total, (last - at_half) / (ended - half))

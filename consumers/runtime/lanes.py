@@ -178,9 +178,14 @@ class Lanes:
         lanes = self._lanes
         count = len(lanes)
         repeats = 0
+        # A list has long runs of one partition: it is looked up once for each run.
+        last: Partition | None = None
+        progress: Progress | None = None
         for record in records:
             topic = record.topic if isinstance(record, Unreadable) else record.event.topic
-            progress = self._progress.get(Partition(topic, record.partition))
+            if last is None or last.number != record.partition or last.topic != topic:
+                last = Partition(topic, record.partition)
+                progress = self._progress.get(last)
             if progress is None:
                 continue
             work = progress.admit(record)
@@ -251,16 +256,22 @@ class Lanes:
         """Those that the handler may see now. The others wait behind a held key, or go where their key is parked."""
         parked: list[Work] = []
         rest: list[Work] = []
+        # As it nearly always is; then no key is looked up.
+        no_key_waits = not lane.held and not self._parking.parked
         for work in works:
-            topic_and_key = (work.progress.partition.topic, work.key)
             if work.progress.given_up:
                 continue
+            if no_key_waits and not isinstance(work.record, Unreadable):
+                rest.append(work)
+                continue
+            topic_and_key = (work.progress.partition.topic, work.key)
             if (held := lane.held.get(topic_and_key)) is not None:
                 held.works.append(work)
             elif self._parking.is_parked(*topic_and_key):
                 parked.append(work)
             elif isinstance(work.record, Unreadable):
                 await self._bury(lane, [work], "UnreadableRecord", work.record.reason, 0)
+                no_key_waits = False
             else:
                 rest.append(work)
         await self._bury(lane, parked, FOLLOWED, "", 0)

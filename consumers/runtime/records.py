@@ -12,6 +12,10 @@ Place = tuple[int, int]
 """(number, place) of an event's position within its journal."""
 
 
+_NOWHERE: Place = (0, -1)
+"""Below every place: rows are numbered from 1."""
+
+
 class Partition(NamedTuple):
     topic: str
     number: int
@@ -67,6 +71,9 @@ class Progress:
         self._done = dict(start.places)
         self._next = start.offset
         self._waiting: deque[Work] = deque()
+        # Of the record that came last. Looking places up costs more than all else here: a UUID is hashed in Python.
+        self._last_journal: UUID | None = None
+        self._last_place: Place = _NOWHERE
 
     @property
     def mark(self) -> Mark:
@@ -86,21 +93,38 @@ class Progress:
         work = Work(record, event.key, self)
         self._waiting.append(work)
         journal, number, place = event.position
-        highest = self._received.get(journal)
-        if highest is not None and (number, place) <= highest:
+        if journal is not self._last_journal:
+            self._note_received()
+            self._last_journal, self._last_place = journal, self._received.get(journal, _NOWHERE)
+        here = (number, place)
+        if here <= self._last_place:
             work.finished = True
             self.advance()
             return None
-        self._received[journal] = (number, place)
+        self._last_place = here
         return work
+
+    def _note_received(self) -> None:
+        if self._last_journal is not None:
+            self._received[self._last_journal] = self._last_place
 
     def advance(self) -> None:
         """Moves the mark up to the first record that is not finished."""
         waiting = self._waiting
+        done = self._done
+        last_journal: UUID | None = None
+        highest = _NOWHERE
         while waiting and waiting[0].finished:
             record = waiting.popleft().record
             self._next = record.offset + 1
             if isinstance(record, LoggedEvent):
                 journal, number, place = record.event.position
-                if (number, place) > self._done.get(journal, (0, -1)):
-                    self._done[journal] = (number, place)
+                if journal is not last_journal:
+                    if last_journal is not None:
+                        done[last_journal] = highest
+                    last_journal, highest = journal, done.get(journal, _NOWHERE)
+                here = (number, place)
+                if here > highest:
+                    highest = here
+        if last_journal is not None:
+            done[last_journal] = highest

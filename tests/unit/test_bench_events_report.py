@@ -28,7 +28,14 @@ def an_entry(figures: dict[str, Any]) -> dict[str, Any]:
 
 def a_consumer(rate: float, highest_mib: float) -> dict[str, Any]:
     rss = [[0.0, 100.0], [1.0, highest_mib], [2.0, 120.0]]
-    return {"events_per_s": rate, "events": 1_000_000, "finished": True, "cpu_s": {"kafka": 1.0}, "rss_mib": rss}
+    return {
+        "events_per_s": rate / 2,
+        "later_events_per_s": rate,
+        "events": 1_000_000,
+        "finished": True,
+        "cpu_s": {"kafka": 1.0},
+        "rss_mib": rss,
+    }
 
 
 def a_document() -> dict[str, Any]:
