@@ -35,6 +35,9 @@ class Folded(NamedTuple):
     """Those that were not counted before, in order."""
 
 
+_NOTHING = SkuState("", UUID(int=0), 0, -1, 0, 0, 0)
+
+
 class _Running:
     """The state of a SKU and journal while events are added to it."""
 
@@ -42,9 +45,6 @@ class _Running:
 
     def __init__(self, before: SkuState | None) -> None:
         _, _, self.number, self.place, self.sold, self.changes, self.time_ms = before or _NOTHING
-
-
-_NOTHING = SkuState("", UUID(int=0), 0, -1, 0, 0, 0)
 
 
 def fold(states: States, events: Iterable[LoggedEvent]) -> Folded:

@@ -19,7 +19,8 @@ ASKED_AT_ONCE = 16
 """Groups. Each costs a connection or two and some threads for the time of an answer."""
 
 RETRY_PAUSE_S = 0.05
-"""A broker that takes groups over needs some tenths of a second. The client itself tries again after most such answers."""
+"""A broker that takes groups over needs some tenths of a second. The client tries again by itself after most such
+answers."""
 
 _BETWEEN_COORDINATORS = (
     KafkaError.NOT_COORDINATOR,

@@ -342,9 +342,9 @@ def _flood(figures: Mapping[str, Any]) -> str:
         f"{figures['orders']:,} orders of one line over {figures['skus']} SKUs are accepted while the relay is stopped;"
         " then it goes on alone; then each consumer works through what is on Kafka, alone. So each rate is that of one"
         " process that shares the cores only with the servers that it needs. CPU is that of the run divided by its"
-        " events; a consumer's rate is that between the first and the last event that it says it has handled. The second"
-        " half of that time counts for the goal: in the first a Cassandra that has just started compiles itself, on"
-        " the cores that the consumer needs."
+        " events; a consumer's rate is that between the first and the last event that it says it has handled. The"
+        " second half of that time counts for the goal: in the first a Cassandra that has just started compiles"
+        " itself, on the cores that the consumer needs."
     )
     head = ("what", "events/s", "second half", "events", "CPU µs an event", "highest RSS, MB")
     return f"## Relay and consumers\n\n{text}\n\n{_table(head, rows)}"

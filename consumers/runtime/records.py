@@ -124,7 +124,6 @@ class Progress:
                         done[last_journal] = highest
                     last_journal, highest = journal, done.get(journal, _NOWHERE)
                 here = (number, place)
-                if here > highest:
-                    highest = here
+                highest = max(highest, here)
         if last_journal is not None:
             done[last_journal] = highest

@@ -1,4 +1,4 @@
-"""A broker that the Kafka client's own library plays: real requests over a socket, and errors where a test wants them."""
+"""A broker that the Kafka client's own library plays: real requests over a socket, and errors where a test wants."""
 
 import ctypes
 from collections.abc import Iterator

@@ -1,5 +1,5 @@
-"""Calls of several lanes ask together which generation is live, and none is told what was so before it began: its events
-may have come after a rebuild had looked for the end of the log.
+"""Calls of several lanes ask together which generation is live, and none is told what was so before it began: its
+events may have come after a rebuild had looked for the end of the log.
 """
 
 import asyncio
