@@ -72,6 +72,7 @@ async def serve_front(
     reserve_limit_s: float,
     journal_connections: int,
     max_wait_s: float,
+    crowd_s: float,
     max_orders_in_flight: int,
     max_batches_in_flight: int,
     max_stock_watches: int,
@@ -85,7 +86,7 @@ async def serve_front(
     `background` runs as long; if one of it fails, so does this. Without `requests` there is no queue mode.
     """
     server = rpc_server.new_server()
-    admission = _admission(server, max_wait_s)
+    admission = _admission(server, max_wait_s, crowd_s)
     links = Keepers(keepers)
 
     async def probe_keepers() -> None:
@@ -195,9 +196,9 @@ async def serve_front(
         links.close()
 
 
-def _admission(server: grpc.aio.Server, max_wait_s: float) -> Admission:
+def _admission(server: grpc.aio.Server, max_wait_s: float, crowd_s: float) -> Admission:
     """Looks at all that arrives at `server`, to which nothing else has been added yet."""
-    admission = Admission(max_wait_s=max_wait_s)
+    admission = Admission(max_wait_s=max_wait_s, crowd_s=crowd_s)
     Arrivals(server, time.monotonic, admission.look)
     return admission
 

@@ -6,12 +6,8 @@ which they are taken up: with as many waiting as are taken up in the longest wai
 """
 
 MIN_WAITING = 256
-"""So many calls may wait however slow the machine: fewer callers, each waiting for its answer, are never refused. And it
-is enough to fill the batches that make orders cheap."""
-
-PATIENCE_S = 2.0
-"""A queue that has been too long for this long is no crowd any more. Thousands of buyers at one moment are served sooner,
-also on a slow machine."""
+"""So many calls may wait however slow the machine: fewer callers, each waiting for its answer, are never refused. It is
+enough, too, to fill the batches that make orders cheap."""
 
 MEMORY_S = 5.0
 """Whoever was overloaded so lately is so again once the queue is too long: it is short because it is kept so."""
@@ -26,7 +22,9 @@ RETRY_WHEN_OVERLOADED_S = 0.5
 class Admission:
     """Told by `look` how things stand; asked by `refuses` once for every call, in the order of their arrival."""
 
-    def __init__(self, *, max_wait_s: float) -> None:
+    def __init__(self, *, max_wait_s: float, crowd_s: float) -> None:
+        """`crowd_s`: a queue that has been too long for this long is no crowd any more."""
+        self._crowd_s = crowd_s
         self._max_wait_s = max_wait_s
         self._deciding = 0
         self._looked: float | None = None
@@ -65,7 +63,7 @@ class Admission:
         if self._long_since is None:
             self._long_since = now
         lately = self._overloaded_until is not None and now < self._overloaded_until
-        if lately or now - self._long_since >= PATIENCE_S:
+        if lately or now - self._long_since >= self._crowd_s:
             self._overloaded_until = now + MEMORY_S
             # No more than wait: of calls that come later it is not known yet that they are too many.
             self._to_refuse = min(excess, pending)

@@ -127,8 +127,13 @@ class GatewaySettings(JournalSettings, StockStoreSettings):
     max_wait_s: float = Field(
         0.05,
         gt=0,
-        description="of single calls: when more wait than are taken up in this long, seconds, and have done so for "
-        "two seconds, those beyond get UNAVAILABLE / OVERLOADED",
+        description="of single calls, under overload: when more wait than are taken up in this long, seconds, the rest "
+        "gets UNAVAILABLE / OVERLOADED",
+    )
+    crowd_s: float = Field(
+        2.0,
+        ge=0,
+        description="overload is more calls than that for this long, seconds; before, they are a crowd that is served",
     )
     max_orders_in_flight: int = Field(
         20_000, ge=1, description="orders being decided at once; one more gets UNAVAILABLE / OVERLOADED"
@@ -266,8 +271,13 @@ class EmbeddedSettings(ConsumerSettings):
     max_wait_s: float = Field(
         0.05,
         gt=0,
-        description="of single calls: when more wait than are taken up in this long, seconds, and have done so for "
-        "two seconds, those beyond get UNAVAILABLE / OVERLOADED",
+        description="of single calls, under overload: when more wait than are taken up in this long, seconds, the rest "
+        "gets UNAVAILABLE / OVERLOADED",
+    )
+    crowd_s: float = Field(
+        2.0,
+        ge=0,
+        description="overload is more calls than that for this long, seconds; before, they are a crowd that is served",
     )
     max_orders_in_flight: int = Field(20_000, ge=1, description="orders being decided at once")
     max_batches_in_flight: int = Field(8, ge=1, le=256, description="batches of one stream being decided at once")
