@@ -9,10 +9,6 @@ MIN_WAITING = 256
 """So many calls may wait however slow the machine: fewer callers, each waiting for its answer, are never refused. It is
 enough, too, to fill the batches that make orders cheap."""
 
-MIN_DECIDING = 12
-"""While fewer are being decided, the next is let in whatever waits: a gateway that refused everybody to shorten its
-queue served a fifth of its peak. With 24, refusals took 260 ms at most; with 128, 1.4 s (measured)."""
-
 MEMORY_S = 5.0
 """Whoever was overloaded so lately is so again once the queue is too long: it is short because it is kept so."""
 
@@ -51,7 +47,7 @@ class Admission:
 
     def refuses(self) -> bool:
         """Whether the next call is one too many. It counts as refused if so."""
-        if not self._to_refuse or self._deciding < MIN_DECIDING:
+        if not self._to_refuse:
             return False
         self._to_refuse -= 1
         return True

@@ -3,7 +3,7 @@
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admission import MEMORY_S, MIN_DECIDING, MIN_WAITING, Admission
+from gateway.admission import MEMORY_S, MIN_WAITING, Admission
 
 LOOK_S = 0.01
 MAX_WAIT_S = 0.05
@@ -18,11 +18,6 @@ class Gateway:
         self.now = 1_000.0
         self._a_look = round(rate * LOOK_S)
         self._begun = 0
-        self.decide(MIN_DECIDING)
-
-    def decide(self, calls: int) -> None:
-        for _ in range(calls):
-            self.admission.__enter__()
 
     def wait(self, seconds: float, pending: int) -> None:
         """With so many calls waiting all the while."""
@@ -46,7 +41,7 @@ def test_a_crowd_that_is_served_in_time_is_no_overload() -> None:
 def test_of_a_queue_that_stays_too_long_as_many_are_refused_as_are_too_many() -> None:
     gateway = Gateway(rate=1_000)
     gateway.wait(CROWD_S + 2 * LOOK_S, pending=1_000)
-    assert gateway.refused_of(1_000) == 1_000 + MIN_DECIDING - MIN_WAITING
+    assert gateway.refused_of(1_000) == 1_000 - MIN_WAITING
 
 
 def test_a_fast_gateway_lets_as_many_wait_as_it_takes_up_in_the_longest_wait() -> None:
@@ -54,7 +49,7 @@ def test_a_fast_gateway_lets_as_many_wait_as_it_takes_up_in_the_longest_wait() -
     gateway.wait(20.0, pending=0)
     assert abs(gateway.admission.max_waiting - 20_000 * MAX_WAIT_S) < 20
     gateway.wait(CROWD_S + 2 * LOOK_S, pending=1_500)
-    assert abs(gateway.refused_of(1_500) - 500 - MIN_DECIDING) < 20
+    assert abs(gateway.refused_of(1_500) - 500) < 20
 
 
 def test_whoever_was_overloaded_lately_is_at_once_when_the_queue_is_too_long_again() -> None:
@@ -63,14 +58,7 @@ def test_whoever_was_overloaded_lately_is_at_once_when_the_queue_is_too_long_aga
     gateway.wait(MEMORY_S / 2, pending=0)
     assert gateway.refused_of(100) == 0
     gateway.wait(LOOK_S, pending=1_000)
-    assert gateway.refused_of(1_000) == 1_000 + MIN_DECIDING - MIN_WAITING
-
-
-def test_nobody_is_refused_while_few_are_being_decided() -> None:
-    gateway = Gateway(rate=1_000)
-    gateway.wait(CROWD_S + 2 * LOOK_S, pending=1_000)
-    gateway.admission.__exit__(None, None, None)
-    assert gateway.refused_of(1_000) == 0
+    assert gateway.refused_of(1_000) == 1_000 - MIN_WAITING
 
 
 def test_overload_is_forgotten() -> None:
@@ -83,7 +71,8 @@ def test_overload_is_forgotten() -> None:
 
 def test_calls_that_are_being_decided_wait_too_but_only_those_not_taken_up_can_be_refused() -> None:
     gateway = Gateway(rate=1_000)
-    gateway.decide(MIN_WAITING)
+    for _ in range(MIN_WAITING):
+        gateway.admission.__enter__()
     gateway.wait(CROWD_S + 2 * LOOK_S, pending=10)
     assert gateway.refused_of(100) == 10
     for _ in range(MIN_WAITING):
@@ -102,8 +91,6 @@ def test_whatever_is_seen_nobody_is_refused_who_fits_and_no_more_than_wait(
     history: list[tuple[float, int, int, int]],
 ) -> None:
     admission = Admission(max_wait_s=MAX_WAIT_S, crowd_s=CROWD_S)
-    for _ in range(MIN_DECIDING):
-        admission.__enter__()
     now, begun = 0.0, 0
     for passed, taken_up, pending, asked in history:
         now += passed
@@ -111,6 +98,29 @@ def test_whatever_is_seen_nobody_is_refused_who_fits_and_no_more_than_wait(
         admission.look(now, begun, pending)
         most = admission.max_waiting
         refused = sum(admission.refuses() for _ in range(asked))
-        assert refused <= max(0, pending + MIN_DECIDING - most)
+        assert refused <= max(0, pending - most)
         if now < CROWD_S:
             assert refused == 0
+
+
+@given(st.integers(100, 30_000), st.integers(2, 40), st.integers(1, 4))
+def test_under_lasting_overload_the_queue_stays_as_short_as_promised(rate: int, offered_tenths: int, cost: int) -> None:
+    """A gateway that refuses `10 * cost` calls in the time of one acceptance is offered more than it can serve."""
+    admission = Admission(max_wait_s=MAX_WAIT_S, crowd_s=CROWD_S)
+    arriving = rate * (1 + offered_tenths / 10)
+    refusals_for_one = 10 * cost
+    pending, budget, now = 0.0, 0.0, 0.0
+    begun = 0
+    settled = CROWD_S + 4.0
+    while now < settled + 1.0:
+        now += LOOK_S
+        pending += arriving * LOOK_S
+        budget += rate * LOOK_S
+        while budget > 0 and pending >= 1:
+            refused = admission.refuses()
+            budget -= 1 / refusals_for_one if refused else 1
+            begun += 1
+            pending -= 1
+        admission.look(now, begun, int(pending))
+        if now > settled:
+            assert pending <= 2 * admission.max_waiting + 2 * arriving * LOOK_S
