@@ -55,10 +55,10 @@ class Admission:
     def look(self, now: float, begun: int, pending: int) -> None:
         """`begun`: calls taken up so far, refused ones included. `pending`: those that have arrived and are not."""
         self._measure_rate(now, begun)
+        self._to_refuse = 0
         excess = pending + self._deciding - self.max_waiting
         if excess <= 0:
             self._long_since = None
-            self._to_refuse = 0
             return
         if self._long_since is None:
             self._long_since = now
