@@ -69,8 +69,8 @@ class Admission:
             self._to_refuse = min(excess, pending)
 
     def _measure_rate(self, now: float, begun: int) -> None:
-        if self._looked is not None and (passed := now - self._looked) > 0:
-            weight = passed / (passed + RATE_WEIGHT_S)
-            self._rate += weight * ((begun - self._begun) / passed - self._rate)
+        if self._looked is not None:
+            passed = now - self._looked
+            self._rate = (self._rate * RATE_WEIGHT_S + begun - self._begun) / (passed + RATE_WEIGHT_S)
         self._looked = now
         self._begun = begun
