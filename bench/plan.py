@@ -47,6 +47,7 @@ class Plan:
     rate_shares: tuple[float, ...]
     """Of the closed loop's rate, offered in open loop for the curve of latency over rate."""
     rate_warm_s: float
+    """Longer than a gateway takes a queue for a crowd: what is measured is overload that lasts."""
     rate_seconds: float
     soak_minutes: float
 
@@ -78,7 +79,7 @@ FULL = Plan(
     tigerbeetle_transfers=64_000,
     client_orders=60_000,
     rate_shares=(0.3, 0.5, 0.7, 0.9, 1.2),
-    rate_warm_s=1.0,
+    rate_warm_s=3.0,
     rate_seconds=4.0,
     soak_minutes=5.0,
 )

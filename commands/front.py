@@ -15,6 +15,7 @@ from prometheus_client import CollectorRegistry, Gauge
 
 from commands.process import until_stopped
 from gateway import order_service, stock_service
+from gateway.admission import Admission
 from gateway.changing import CANCEL, CONFIRM, Changing
 from gateway.committing import Committing
 from gateway.keepers import KeeperLink, Keepers
@@ -34,6 +35,7 @@ from sluice._gen.stock.v1 import stock_pb2
 from sluice.reachability import Reachability
 from sluice.rpc import reflection
 from sluice.rpc import server as rpc_server
+from sluice.rpc.arrivals import Arrivals
 from sluice.rpc.health import Health
 from sluice.seams.request_log import RequestLog
 from sluice.seams.stock_keeper import StockKeeper
@@ -69,6 +71,8 @@ async def serve_front(
     registry: CollectorRegistry,
     reserve_limit_s: float,
     journal_connections: int,
+    max_wait_s: float,
+    crowd_s: float,
     max_orders_in_flight: int,
     max_batches_in_flight: int,
     max_stock_watches: int,
@@ -82,6 +86,7 @@ async def serve_front(
     `background` runs as long; if one of it fails, so does this. Without `requests` there is no queue mode.
     """
     server = rpc_server.new_server()
+    admission = _admission(server, max_wait_s, crowd_s)
     links = Keepers(keepers)
 
     async def probe_keepers() -> None:
@@ -144,7 +149,12 @@ async def serve_front(
 
     order_shards = OrderShards(list(map(order_shard, shards, journal_reaches)))
     orders = OrderService(
-        order_shards, queueing, journals, max_batches_in_flight=max_batches_in_flight, metrics=gateway_metrics
+        order_shards,
+        queueing,
+        journals,
+        admission=admission,
+        max_batches_in_flight=max_batches_in_flight,
+        metrics=gateway_metrics,
     )
     reading = StockReading(store, journals, now=utc_now)
     stock_watching = StockWatching(
@@ -184,6 +194,13 @@ async def serve_front(
                 await order_shards.idle()
                 await queueing.idle()
         links.close()
+
+
+def _admission(server: grpc.aio.Server, max_wait_s: float, crowd_s: float) -> Admission:
+    """Looks at all that arrives at `server`, to which nothing else has been added yet."""
+    admission = Admission(max_wait_s=max_wait_s, crowd_s=crowd_s)
+    Arrivals(server, time.monotonic, admission.look)
+    return admission
 
 
 async def _end_calls(server: grpc.aio.Server, orders: OrderService, limit_s: float) -> None:

@@ -106,6 +106,8 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
             registry=registry,
             reserve_limit_s=RESERVE_LIMIT_S,
             journal_connections=JOURNAL_TRANSACTIONS_IN_FLIGHT,
+            max_wait_s=settings.max_wait_s,
+            crowd_s=settings.crowd_s,
             max_orders_in_flight=settings.max_orders_in_flight,
             max_batches_in_flight=settings.max_batches_in_flight,
             max_stock_watches=settings.max_stock_watches,

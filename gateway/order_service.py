@@ -9,6 +9,7 @@ from typing import Any
 import grpc
 
 from gateway import order_batches
+from gateway.admission import RETRY_WHEN_OVERLOADED_S, Admission
 from gateway.batch_reading import OrderBatch, read_batch
 from gateway.changing import Changing, NotAllowed
 from gateway.messages import (
@@ -48,9 +49,11 @@ class OrderService:
         queueing: Queueing,
         journals: Journals,
         *,
+        admission: Admission,
         max_batches_in_flight: int,
         metrics: GatewayMetrics,
     ) -> None:
+        self._admission = admission
         self._shards = shards
         self._queueing = queueing
         self._journals = journals
@@ -62,7 +65,7 @@ class OrderService:
         self._draining = False
 
     def handler(self) -> grpc.GenericRpcHandler:
-        return server.service(
+        service = server.service(
             SERVICE_NAME,
             {
                 "PlaceOrder": server.unary(self.place_order, orders_pb2.PlaceOrderRequest),
@@ -74,8 +77,19 @@ class OrderService:
                 "WatchOrder": server.server_stream(self.watch_order, orders_pb2.WatchOrderRequest),
             },
         )
+        overloaded = refusal_failure(Refused(Reason.OVERLOADED, "", RETRY_WHEN_OVERLOADED_S))
+        return server.Gated(service, f"/{SERVICE_NAME}/PlaceOrder", self._refuses_next, overloaded)
+
+    def _refuses_next(self) -> bool:
+        if refused := self._admission.refuses():
+            self._metrics.refused(Reason.OVERLOADED, 1)
+        return refused
 
     async def place_order(self, request: orders_pb2.PlaceOrderRequest, context: Any) -> orders_pb2.PlaceOrderResponse:
+        with self._admission:
+            return await self._place_order(request, context)
+
+    async def _place_order(self, request: orders_pb2.PlaceOrderRequest, context: Any) -> orders_pb2.PlaceOrderResponse:
         started = time.monotonic()
         order = parse_order(request, trace_context(context.invocation_metadata()))
         if not isinstance(order, NewOrder):
@@ -84,7 +98,7 @@ class OrderService:
         if request.mode == orders_pb2.MODE_QUEUED:
             return await self._queue_order(order)
         try:
-            (group,) = self._shards.submit([order], started + (context.time_remaining() or NO_DEADLINE_S))
+            (group,) = self._shards.submit([order], started + _time_left_s(context))
         except Overloaded as error:
             raise refusal_failure(Refused(Reason.OVERLOADED, "", error.retry_after_s)) from error
         (outcome,) = await group.decided()
@@ -240,7 +254,7 @@ class OrderService:
         try:
             async for batch in requests:
                 await places.acquire()
-                deadline = time.monotonic() + (context.time_remaining() or NO_DEADLINE_S)
+                deadline = time.monotonic() + _time_left_s(context)
                 of_trace = batch if trace is None else batch.traced(trace)
                 task = tasks.create_task(self._decide_batch(of_trace, deadline, answers))
                 deciding.add(task)
@@ -278,6 +292,12 @@ class OrderService:
             answer = await each
             answers.put_nowait(answer(done=left == 0))
         self._metrics.place_seconds.observe(time.monotonic() - started)
+
+
+def _time_left_s(context: Any) -> float:
+    """Nothing, if the caller's deadline has passed: then the order is not started."""
+    left: float | None = context.time_remaining()
+    return NO_DEADLINE_S if left is None else left
 
 
 def _position_of(request: orders_pb2.GetOrderRequest | orders_pb2.WatchOrderRequest) -> QueuePosition | None:

@@ -124,6 +124,17 @@ class GatewaySettings(JournalSettings, StockStoreSettings):
     )
     listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
     stockd: str = Field("stockd-0=127.0.0.1:7100", description="stock servers: name=host:port, comma separated")
+    max_wait_s: float = Field(
+        0.05,
+        gt=0,
+        description="of single calls, under overload: when more wait than are taken up in this long, seconds, the rest "
+        "gets UNAVAILABLE / OVERLOADED",
+    )
+    crowd_s: float = Field(
+        2.0,
+        ge=0,
+        description="overload is more calls than that for this long, seconds; before, they are a crowd that is served",
+    )
     max_orders_in_flight: int = Field(
         20_000, ge=1, description="orders being decided at once; one more gets UNAVAILABLE / OVERLOADED"
     )
@@ -256,6 +267,17 @@ class EmbeddedSettings(ConsumerSettings):
     consumers: str = Field(
         "compensation,queue",
         description="which of lifecycle, compensation, projection and queue run in the process, comma separated",
+    )
+    max_wait_s: float = Field(
+        0.05,
+        gt=0,
+        description="of single calls, under overload: when more wait than are taken up in this long, seconds, the rest "
+        "gets UNAVAILABLE / OVERLOADED",
+    )
+    crowd_s: float = Field(
+        2.0,
+        ge=0,
+        description="overload is more calls than that for this long, seconds; before, they are a crowd that is served",
     )
     max_orders_in_flight: int = Field(20_000, ge=1, description="orders being decided at once")
     max_batches_in_flight: int = Field(8, ge=1, le=256, description="batches of one stream being decided at once")

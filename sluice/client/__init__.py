@@ -1,6 +1,16 @@
 """A client of Sluice for programs in Python. `Client` is for asyncio; `sluice.client.sync.Client` is for threads."""
 
-from sluice.client.answers import Consistency, Line, Order, OrderState, Placed, Stock, StockPolicy
+from sluice.client.answers import (
+    Consistency,
+    Line,
+    Order,
+    OrderState,
+    Placed,
+    QueuePosition,
+    SkuSummary,
+    Stock,
+    StockPolicy,
+)
 from sluice.client.client import Client
 from sluice.client.errors import (
     CallFailed,
@@ -35,10 +45,12 @@ __all__ = [
     "OrderState",
     "OutOfStock",
     "Placed",
+    "QueuePosition",
     "Refused",
     "RestockIdReused",
     "SkuExists",
     "SkuNotFound",
+    "SkuSummary",
     "SluiceError",
     "Stock",
     "StockPolicy",

@@ -50,6 +50,13 @@ class Line(NamedTuple):
     quantity: int
 
 
+class QueuePosition(NamedTuple):
+    """Where an order stands in the queue: orders of one partition are decided by ascending offset."""
+
+    partition: int
+    offset: int
+
+
 class Placed(NamedTuple):
     """An order that stands: it is committed on disk. `replayed`: it stood before the request that was answered, which
     may have been sent by this very call, over a connection that broke. How it stands now: `get`.
@@ -63,7 +70,7 @@ class Placed(NamedTuple):
 
 class Order(NamedTuple):
     """An order as it stands. `hold_end` if it was placed with a hold; `reason` says why it ended, and is empty while
-    it has its units.
+    it has its units. `queue_position` while it is PENDING.
     """
 
     order_id: str
@@ -75,6 +82,16 @@ class Order(NamedTuple):
     version: int
     hold_end: datetime | None
     reason: str
+    priority: int
+    queue_position: QueuePosition | None
+
+
+class SkuSummary(NamedTuple):
+    """One line of the list of SKUs; `stock` says more."""
+
+    sku: str
+    policy: StockPolicy
+    available: int
 
 
 class Stock(NamedTuple):
@@ -103,6 +120,8 @@ def read_order(message: orders_pb2.Order) -> Order:
         message.version,
         _time(message.hold_end_time) if message.HasField("hold_end_time") else None,
         message.reason,
+        message.priority,
+        _position(message.queue_position) if message.HasField("queue_position") else None,
     )
 
 
@@ -121,8 +140,16 @@ def read_stock(message: stock_pb2.GetStockResponse) -> Stock:
     )
 
 
+def read_summary(message: stock_pb2.SkuSummary) -> SkuSummary:
+    return SkuSummary(message.sku, known_policy(message.policy), message.available)
+
+
 def known_policy(number: int) -> StockPolicy:
     return StockPolicy(number) if number in _POLICIES else StockPolicy.UNKNOWN
+
+
+def _position(message: orders_pb2.QueuePosition) -> QueuePosition:
+    return QueuePosition(message.partition, message.offset)
 
 
 def _known_state(number: int) -> OrderState:

@@ -3,6 +3,7 @@
 import asyncio
 import random
 from collections.abc import AsyncGenerator, Sequence
+from contextlib import aclosing
 from functools import partial
 from operator import methodcaller
 from typing import Any
@@ -11,6 +12,7 @@ import grpc
 from google.protobuf.message import Message
 
 from sluice._gen.orders.v1 import orders_pb2
+from sluice._gen.stock.v1 import stock_pb2
 from sluice.client.errors import Unavailable
 from sluice.client.failures import CANCELLED, Failure, as_error, heard, passes, read_failure
 from sluice.client.order_stream import StreamEnded
@@ -62,6 +64,11 @@ class Calls:
             request_serializer=_SERIALIZE,
             response_deserializer=orders_pb2.WatchOrderResponse.FromString,
         )
+        self._watch_stock: Any = self._channel.unary_stream(
+            f"/{_STOCK}/WatchStock",
+            request_serializer=_SERIALIZE,
+            response_deserializer=stock_pb2.WatchStockResponse.FromString,
+        )
 
     def open_order_stream(self) -> "GrpcOrderStream":
         return GrpcOrderStream(self._place_orders())
@@ -75,22 +82,39 @@ class Calls:
         return await self._ask(_STOCK, request, answer, timeout_s, None)
 
     async def watch_order(
-        self, order_id: str, after_version: int, timeout_s: float | None
+        self, request: orders_pb2.WatchOrderRequest, timeout_s: float | None
     ) -> AsyncGenerator[orders_pb2.Order, None]:
         """Goes on after every failure that passes, from the last version that it has yielded."""
+        responses = self._watch(self._watch_order, request, timeout_s, request.order_id)
+        async with aclosing(responses):
+            async for response in responses:
+                request.after_version = response.order.version
+                yield response.order
+
+    async def watch_stock(self, sku: str, timeout_s: float | None) -> AsyncGenerator[stock_pb2.GetStockResponse, None]:
+        """Goes on after every failure that passes, from the last one that it has yielded."""
+        request = stock_pb2.WatchStockRequest(sku=sku)
+        responses = self._watch(self._watch_stock, request, timeout_s, None)
+        async with aclosing(responses):
+            async for response in responses:
+                request.resume_token = response.resume_token
+                yield response.stock
+
+    async def _watch(
+        self, method: Any, request: Message, timeout_s: float | None, order_id: str | None
+    ) -> AsyncGenerator[Any, None]:
+        """Opened again after every failure that passes. Who reads it keeps in `request` where to go on."""
         loop = asyncio.get_running_loop()
         deadline = None if timeout_s is None else loop.time() + timeout_s
         attempts = 0
         while True:
             attempts += 1
-            request = orders_pb2.WatchOrderRequest(order_id=order_id, after_version=after_version)
             left = None if deadline is None else max(0.0, deadline - loop.time())
-            call = self._watch_order(request, timeout=left)
+            call = method(request, timeout=left)
             try:
                 while (response := await _next(call)) is not grpc.aio.EOF:
                     attempts = 1
-                    after_version = response.order.version
-                    yield response.order
+                    yield response
             except CallEnded as ended:
                 await self._pause(ended.failure, attempts, deadline, order_id)
             else:
@@ -123,7 +147,7 @@ class Calls:
     async def _pause(self, failure: Failure, attempts: int, deadline: float | None, order_id: str | None) -> None:
         """Until the call may be sent again. Raises what the caller is told if it may not."""
         if not passes(failure):
-            raise as_error(failure)
+            raise as_error(failure, order_id or "")
         reason = CLOSED if self._closed else heard(failure)
         pause = pause_s(reason, attempts, random.random, failure.advised_s)
         late = deadline is not None and asyncio.get_running_loop().time() + pause >= deadline

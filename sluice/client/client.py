@@ -16,21 +16,25 @@ from sluice.client.answers import (
     Line,
     Order,
     Placed,
+    QueuePosition,
+    SkuSummary,
     Stock,
     StockPolicy,
     read_order,
     read_stock,
+    read_summary,
 )
 from sluice.client.calls import Calls
 from sluice.client.errors import InvalidOrder, Violation
 from sluice.client.order_ids import new_order_id
 from sluice.client.placing import Placing
-from sluice.client.wire import encode_hold, encode_lines, one_line
+from sluice.client.wire import encode_hold, encode_lines, encode_priority, one_line
 
 DEFAULT_TIMEOUT_S = 10.0
 """Long enough to outlast the restart of a gateway."""
 
 ORDERS_PER_PAGE = 500
+SKUS_PER_PAGE = 1_000
 
 
 class Client:
@@ -68,8 +72,11 @@ class Client:
         if not self._running.cancelled():
             self._running.result()  # a defect of this client
 
-    async def place(self, sku: str, quantity: int = 1, *, customer: str, timeout_s: float | None = None) -> Placed:
-        """Places an order of one line. When it returns, the order is committed on disk.
+    async def place(
+        self, sku: str, quantity: int = 1, *, customer: str, priority: int = 0, timeout_s: float | None = None
+    ) -> Placed:
+        """Places an order of one line. When it returns, the order is committed on disk. `priority`, 0 to 1,000, counts
+        when a SKU of the `COUNTER` policy was oversold and the compensation begins with the lowest.
 
         Raises `OutOfStock`, `SkuNotFound`, `CustomerLimit`, `InvalidOrder`, and `Unavailable` when `timeout_s` is over.
 
@@ -79,6 +86,8 @@ class Client:
         """
         try:
             lines, rest = one_line(sku, quantity)
+            if priority:
+                rest += encode_priority(priority)
         except (ValueError, TypeError) as error:
             raise _unspeakable(error) from error
         order_id = new_order_id()
@@ -94,6 +103,7 @@ class Client:
         customer: str,
         order_id: str | UUID | None = None,
         hold: timedelta | None = None,
+        priority: int = 0,
         timeout_s: float | None = None,
     ) -> Placed:
         """Places an order of several lines (units by SKU): all of them, or none.
@@ -107,7 +117,7 @@ class Client:
         known_id = new_order_id() if order_id is None else canonical_id(order_id)
         wanted = tuple([Line(sku, quantity) for sku, quantity in lines.items()])
         try:
-            rest = encode_lines(wanted) + (b"" if hold is None else encode_hold(hold))
+            rest = encode_lines(wanted) + (b"" if hold is None else encode_hold(hold)) + encode_priority(priority)
         except (ValueError, TypeError) as error:
             raise _unspeakable(error, known_id) from error
         deadline = self._loop.time() + self._limit_s(timeout_s)
@@ -115,10 +125,49 @@ class Client:
             await self._placing.until_room(known_id, deadline)
         return Placed(known_id, customer, wanted, await self._submit(known_id, customer, wanted, rest, deadline))
 
-    async def get(self, order_id: str | UUID, *, timeout_s: float | None = None) -> Order:
-        """The order as it stands. Raises `OrderNotFound`."""
+    async def queue_order(
+        self,
+        lines: Mapping[str, int],
+        *,
+        customer: str,
+        order_id: str | UUID | None = None,
+        hold: timedelta | None = None,
+        priority: int = 0,
+        timeout_s: float | None = None,
+    ) -> Order:
+        """Queues an order instead of deciding it: when it returns, it is kept in the log, and will be decided first
+        come, first served. The answer is PENDING with its `queue_position`; keep both, and ask `get` or `watch` with
+        them. The same id again is harmless, and answered by what stands if it is decided already.
+
+        Raises what `place_order` raises for an order that cannot be understood or was refused before, and
+        `Unavailable`.
+        """
+        known_id = new_order_id() if order_id is None else canonical_id(order_id)
+        try:
+            request = orders_pb2.PlaceOrderRequest(
+                order_id=known_id,
+                customer_id=customer,
+                lines=[orders_pb2.OrderLine(sku=sku, quantity=quantity) for sku, quantity in lines.items()],
+                mode=orders_pb2.MODE_QUEUED,
+                priority=priority,
+            )
+            if hold is not None:
+                request.hold.FromTimedelta(hold)
+        except (ValueError, TypeError) as error:
+            raise _unspeakable(error, known_id) from error
+        answer = await self._calls.ask_orders(
+            request, orders_pb2.PlaceOrderResponse, self._limit_s(timeout_s), known_id
+        )
+        return read_order(answer.order)
+
+    async def get(
+        self, order_id: str | UUID, *, queue_position: QueuePosition | None = None, timeout_s: float | None = None
+    ) -> Order:
+        """The order as it stands. Of one that was queued give the position too: without it the gateway only knows those
+        that it has queued itself, and a short while. Raises `OrderNotFound`.
+        """
         known_id = canonical_id(order_id)
-        request = orders_pb2.GetOrderRequest(order_id=known_id)
+        request = orders_pb2.GetOrderRequest(order_id=known_id, queue_position=_position_message(queue_position))
         answer = await self._calls.ask_orders(request, orders_pb2.GetOrderResponse, self._limit_s(timeout_s), known_id)
         return read_order(answer.order)
 
@@ -143,14 +192,25 @@ class Client:
         return read_order(answer.order)
 
     async def watch(
-        self, order_id: str | UUID, *, after_version: int = 0, timeout_s: float | None = None
+        self,
+        order_id: str | UUID,
+        *,
+        after_version: int = 0,
+        queue_position: QueuePosition | None = None,
+        timeout_s: float | None = None,
     ) -> AsyncGenerator[Order, None]:
         """The order as it stands, and again whenever its state has changed, until that is final. Versions only rise. It
-        goes on by itself after a lost connection, without end unless there is a `timeout_s`.
+        goes on by itself after a lost connection, without end unless there is a `timeout_s`. `queue_position` as in
+        `get`.
 
         Raises `OrderNotFound`, and `Unavailable` when `timeout_s` is over.
         """
-        orders = self._calls.watch_order(canonical_id(order_id), after_version, timeout_s)
+        request = orders_pb2.WatchOrderRequest(
+            order_id=canonical_id(order_id),
+            after_version=after_version,
+            queue_position=_position_message(queue_position),
+        )
+        orders = self._calls.watch_order(request, timeout_s)
         async with aclosing(orders):
             async for order in orders:
                 yield read_order(order)
@@ -209,6 +269,29 @@ class Client:
         answer = await self._calls.ask_stock(request, stock_pb2.GetStockResponse, self._limit_s(timeout_s))
         return read_stock(answer)
 
+    async def watch_stock(self, sku: str, *, timeout_s: float | None = None) -> AsyncGenerator[Stock, None]:
+        """The stock as it stands, and again whenever it has changed, some four times a second at most. It goes on by
+        itself after a lost connection, without end unless there is a `timeout_s`.
+
+        Raises `SkuNotFound`, and `Unavailable` when `timeout_s` is over.
+        """
+        stocks = self._calls.watch_stock(sku, timeout_s)
+        async with aclosing(stocks):
+            async for stock in stocks:
+                yield read_stock(stock)
+
+    async def list_skus(self, *, timeout_s: float | None = None) -> AsyncGenerator[SkuSummary, None]:
+        """All SKUs, over all pages. `timeout_s` is for each page."""
+        token = ""
+        while True:
+            request = stock_pb2.ListSkusRequest(page_size=SKUS_PER_PAGE, page_token=token)
+            answer = await self._calls.ask_stock(request, stock_pb2.ListSkusResponse, self._limit_s(timeout_s))
+            for summary in answer.skus:
+                yield read_summary(summary)
+            token = answer.next_page_token
+            if not token:
+                return
+
     def _submit(
         self, order_id: str, customer: str, lines: tuple[Line, ...], rest: bytes, deadline: float
     ) -> "asyncio.Future[bool]":
@@ -219,6 +302,10 @@ class Client:
 
     def _limit_s(self, timeout_s: float | None) -> float:
         return self._timeout_s if timeout_s is None else timeout_s
+
+
+def _position_message(position: QueuePosition | None) -> orders_pb2.QueuePosition | None:
+    return None if position is None else orders_pb2.QueuePosition(partition=position[0], offset=position[1])
 
 
 def canonical_id(given: str | UUID) -> str:

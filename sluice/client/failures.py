@@ -9,8 +9,12 @@ from google.rpc import error_details_pb2
 
 from sluice.client.errors import (
     CallFailed,
+    CustomerLimit,
     InvalidCall,
+    InvalidOrder,
+    OrderIdReused,
     OrderNotFound,
+    OutOfStock,
     RestockIdReused,
     SkuExists,
     SkuNotFound,
@@ -80,10 +84,32 @@ def passes(failure: Failure) -> bool:
     return failure.code in _PASSING
 
 
-def as_error(failure: Failure) -> SluiceError:
-    """Of a failure that does not pass."""
+def as_error(failure: Failure, asked_for: str = "") -> SluiceError:
+    """Of a failure that does not pass. `asked_for` is the order of the call, which not every failure names."""
     sku = failure.metadata.get("sku", "")
-    order_id = failure.metadata.get("order_id", "")
+    order_id = failure.metadata.get("order_id", asked_for)
+    return (
+        _of_placing(failure, sku, order_id)
+        or _of_other_calls(failure, sku, order_id)
+        or CallFailed(failure.code.name, failure.reason, failure.message)
+    )
+
+
+def _of_placing(failure: Failure, sku: str, order_id: str) -> SluiceError | None:
+    match failure.reason:
+        case "OUT_OF_STOCK":
+            return OutOfStock(sku, order_id)
+        case "CUSTOMER_LIMIT":
+            return CustomerLimit(sku, order_id)
+        case "ORDER_ID_REUSED":
+            return OrderIdReused(order_id)
+        case "INVALID_ORDER":
+            return InvalidOrder(failure.violations, order_id)
+        case _:
+            return None
+
+
+def _of_other_calls(failure: Failure, sku: str, order_id: str) -> SluiceError | None:
     match failure.reason:
         case "SKU_NOT_FOUND":
             return SkuNotFound(sku)
@@ -98,4 +124,4 @@ def as_error(failure: Failure) -> SluiceError:
         case "RESTOCK_ID_REUSED":
             return RestockIdReused(sku, failure.metadata.get("restock_id", ""))
         case _:
-            return CallFailed(failure.code.name, failure.reason, failure.message)
+            return None

@@ -14,11 +14,12 @@ from typing import Any, Self, TypeVar
 from uuid import UUID
 
 from sluice.client import client as aio
-from sluice.client.answers import Consistency, Order, Placed, Stock, StockPolicy
+from sluice.client.answers import Consistency, Order, Placed, QueuePosition, SkuSummary, Stock, StockPolicy
 from sluice.client.errors import Unavailable
 from sluice.client.retrying import CLOSED
 
 Answer = TypeVar("Answer")
+Item = TypeVar("Item")
 
 
 class Client:
@@ -54,8 +55,10 @@ class Client:
             self._thread.join()
             self._loop.close()
 
-    def place(self, sku: str, quantity: int = 1, *, customer: str, timeout_s: float | None = None) -> Placed:
-        return self._wait(self._client.place(sku, quantity, customer=customer, timeout_s=timeout_s))
+    def place(
+        self, sku: str, quantity: int = 1, *, customer: str, priority: int = 0, timeout_s: float | None = None
+    ) -> Placed:
+        return self._wait(self._client.place(sku, quantity, customer=customer, priority=priority, timeout_s=timeout_s))
 
     def place_order(
         self,
@@ -64,14 +67,35 @@ class Client:
         customer: str,
         order_id: str | UUID | None = None,
         hold: timedelta | None = None,
+        priority: int = 0,
         timeout_s: float | None = None,
     ) -> Placed:
         return self._wait(
-            self._client.place_order(lines, customer=customer, order_id=order_id, hold=hold, timeout_s=timeout_s)
+            self._client.place_order(
+                lines, customer=customer, order_id=order_id, hold=hold, priority=priority, timeout_s=timeout_s
+            )
         )
 
-    def get(self, order_id: str | UUID, *, timeout_s: float | None = None) -> Order:
-        return self._wait(self._client.get(order_id, timeout_s=timeout_s))
+    def queue_order(
+        self,
+        lines: Mapping[str, int],
+        *,
+        customer: str,
+        order_id: str | UUID | None = None,
+        hold: timedelta | None = None,
+        priority: int = 0,
+        timeout_s: float | None = None,
+    ) -> Order:
+        return self._wait(
+            self._client.queue_order(
+                lines, customer=customer, order_id=order_id, hold=hold, priority=priority, timeout_s=timeout_s
+            )
+        )
+
+    def get(
+        self, order_id: str | UUID, *, queue_position: QueuePosition | None = None, timeout_s: float | None = None
+    ) -> Order:
+        return self._wait(self._client.get(order_id, queue_position=queue_position, timeout_s=timeout_s))
 
     def cancel(self, order_id: str | UUID, *, timeout_s: float | None = None) -> Order:
         return self._wait(self._client.cancel(order_id, timeout_s=timeout_s))
@@ -79,8 +103,19 @@ class Client:
     def confirm(self, order_id: str | UUID, *, timeout_s: float | None = None) -> Order:
         return self._wait(self._client.confirm(order_id, timeout_s=timeout_s))
 
-    def watch(self, order_id: str | UUID, *, after_version: int = 0, timeout_s: float | None = None) -> Iterator[Order]:
-        return self._iterate(self._client.watch(order_id, after_version=after_version, timeout_s=timeout_s))
+    def watch(
+        self,
+        order_id: str | UUID,
+        *,
+        after_version: int = 0,
+        queue_position: QueuePosition | None = None,
+        timeout_s: float | None = None,
+    ) -> Iterator[Order]:
+        return self._iterate(
+            self._client.watch(
+                order_id, after_version=after_version, queue_position=queue_position, timeout_s=timeout_s
+            )
+        )
 
     def list_orders(self, *, customer: str | None = None, timeout_s: float | None = None) -> Iterator[Order]:
         return self._iterate(self._client.list_orders(customer=customer, timeout_s=timeout_s))
@@ -106,6 +141,12 @@ class Client:
     ) -> Stock:
         return self._wait(self._client.stock(sku, consistency=consistency, timeout_s=timeout_s))
 
+    def watch_stock(self, sku: str, *, timeout_s: float | None = None) -> Iterator[Stock]:
+        return self._iterate(self._client.watch_stock(sku, timeout_s=timeout_s))
+
+    def list_skus(self, *, timeout_s: float | None = None) -> Iterator[SkuSummary]:
+        return self._iterate(self._client.list_skus(timeout_s=timeout_s))
+
     def _wait(self, work: Coroutine[Any, Any, Answer]) -> Answer:
         with self._closing:
             if self._closed:
@@ -128,7 +169,7 @@ class Client:
             task.cancel()
         await asyncio.gather(*others, return_exceptions=True)
 
-    def _iterate(self, items: AsyncGenerator[Order, None]) -> Iterator[Order]:
+    def _iterate(self, items: AsyncGenerator[Item, None]) -> Iterator[Item]:
         try:
             while (item := self._wait(_next(items))) is not None:
                 yield item
@@ -137,6 +178,6 @@ class Client:
                 self._wait(items.aclose())
 
 
-async def _next(items: AsyncGenerator[Order, None]) -> Order | None:
+async def _next(items: AsyncGenerator[Item, None]) -> Item | None:
     """None at the end."""
     return await anext(items, None)

@@ -42,8 +42,14 @@ def encode_hold(hold: timedelta) -> bytes:
     return request.SerializeToString()
 
 
+@lru_cache(maxsize=CACHED_LINES)
+def encode_priority(priority: int) -> bytes:
+    """Raises ValueError for what the contract has no room for."""
+    return orders_pb2.PlaceOrderRequest(priority=priority).SerializeToString()
+
+
 def encode_order(order_id: str, customer: str, rest: bytes) -> bytes:
-    """One entry of a batch. `rest` are the fields after the customer, encoded: lines, and hold if there is one. The id
+    """One entry of a batch. `rest` are the fields after the customer, encoded: lines, hold and priority. The id
     has 36 characters. Raises ValueError for half a character, and for an order that no server takes.
     """
     name = customer.encode()

@@ -12,7 +12,7 @@ import grpc
 from audit.running import run_audit
 from commands.audit import Parts, cluster_parts
 from deploy.local.services import stock_store
-from journal.protocol import Journal
+from journal.protocol import Journals
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.errors import Unreachable
 from sluice.model import Order, OrderState
@@ -207,7 +207,7 @@ async def _still_oversold(client: Client, shelf: Shelf) -> list[Finding]:
     ]
 
 
-async def _all_orders(journal: Journal) -> dict[str, Order]:
+async def _all_orders(journal: Journals) -> dict[str, Order]:
     return {order.order_id: order async for page in journal.scan_orders() for order in page}
 
 

@@ -22,6 +22,8 @@ FIRST_PARTITIONS = 8
 
 STOP_LIMIT_S = 30.0
 LOOK_S = 0.02
+LAST_WORDS_BYTES = 4_000
+"""Of a member that does not do what is waited for: enough for a traceback."""
 
 
 class Member(NamedTuple):
@@ -37,6 +39,16 @@ class Member(NamedTuple):
 
     def says(self, words: str) -> bool:
         return words in self.log.read_text(errors="replace")
+
+    async def until_says(self, words: str) -> None:
+        try:
+            await until(lambda: self.says(words) or not self.alive, f"{self.name} says {words}")
+        except AssertionError as error:
+            raise AssertionError(f"{error}; it said last: {self.said_last()}") from error
+        assert self.says(words), f"{self.name} ended with {self.process.returncode}: {self.said_last()}"
+
+    def said_last(self) -> str:
+        return self.log.read_text(errors="replace")[-LAST_WORDS_BYTES:]
 
     def kill(self) -> None:
         """As when its machine goes: nothing is told to anybody."""

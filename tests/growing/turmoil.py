@@ -140,14 +140,14 @@ class _Turmoil:
         started = [self._scene.start_sink(group) for group in (UNRULY, UNRULY, CALM)]
         started += [self._scene.start_projection() for _ in range(2)]
         for member in started:
-            await until(partial(member.says, '"partitions_assigned"'), f"{member.log} has partitions")
+            await member.until_says('"partitions_assigned"')
         self._tell("relays and consumers stand")
 
     async def _come_and_go(self) -> None:
         """For ever: one more member, one less."""
         while True:
             new = self._scene.start_sink(UNRULY)
-            await until(partial(new.says, '"serving"'), f"{new.log} is at work")
+            await new.until_says('"serving"')
             await asyncio.sleep(COME_OR_GO_S)
             await self._scene.alive(UNRULY)[0].leave()
             await asyncio.sleep(COME_OR_GO_S)

@@ -2,6 +2,7 @@
 
 import asyncio
 from collections import Counter
+from collections.abc import AsyncIterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import aclosing
 from datetime import timedelta
@@ -18,6 +19,7 @@ from sluice.client import (
     CustomerLimit,
     InvalidCall,
     InvalidOrder,
+    Order,
     OrderIdReused,
     OrderNotFound,
     OrderState,
@@ -155,6 +157,60 @@ async def test_what_is_refused_has_a_type_of_its_own(gateway: Embedded, name: st
         with pytest.raises(InvalidCall) as invalid_call:
             await client.restock(name, 0)
         assert [violation.field for violation in invalid_call.value.violations] == ["units"]
+
+
+async def test_a_queued_order_is_pending_until_it_is_decided(gateway: Embedded, name: str) -> None:
+    async with Client(gateway.endpoint, timeout_s=LONG_S) as client:
+        await client.create_sku(name, 1)
+        for state, reason in ((OrderState.CREATED, ""), (OrderState.REJECTED, "OUT_OF_STOCK")):
+            order_id = new_order_id()
+            queued = await client.queue_order({name: 1}, customer="ada", order_id=order_id, priority=3)
+            assert (queued.order_id, queued.state, queued.version) == (order_id, OrderState.PENDING, 0)
+            assert queued.queue_position is not None
+            watching = client.watch(order_id, queue_position=queued.queue_position)
+            async with aclosing(watching):
+                turns = [turn async for turn in watching_until_decided(watching)]
+            assert (turns[-1].state, turns[-1].reason, turns[-1].queue_position) == (state, reason, None)
+            stands = await client.get(order_id, queue_position=queued.queue_position)
+            assert (stands.state, stands.priority) == (state, 3)
+        with pytest.raises(OutOfStock) as again:
+            await client.queue_order({name: 1}, customer="ada", order_id=order_id, priority=3)
+        assert (again.value.sku, again.value.order_id) == (name, order_id)
+        with pytest.raises(OrderIdReused):
+            await client.place_order({name: 1}, customer="ada", order_id=order_id, priority=4)
+        with pytest.raises(InvalidOrder) as invalid:
+            await client.queue_order({name: 1}, customer="", priority=1_001)
+        assert {violation.field for violation in invalid.value.violations} == {"customer_id", "priority"}
+        with pytest.raises(InvalidOrder):
+            await client.queue_order({name: -1}, customer="ada")
+
+
+async def watching_until_decided(orders: AsyncIterator[Order]) -> AsyncIterator[Order]:
+    async for order in orders:
+        yield order
+        if order.state != OrderState.PENDING:
+            return
+
+
+async def test_stock_is_watched_and_skus_are_listed_over_all_pages(
+    gateway: Embedded, name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sluice.client.client.SKUS_PER_PAGE", 2)
+    mine = [f"{name}-{number}" for number in range(5)]
+    async with Client(gateway.endpoint, timeout_s=LONG_S) as client:
+        for number, sku in enumerate(mine):
+            await client.create_sku(sku, number, policy=StockPolicy.EXACT)
+        listed = {summary.sku: summary async for summary in client.list_skus() if summary.sku in mine}
+        assert [listed[sku].available for sku in mine] == [0, 1, 2, 3, 4]
+        assert {summary.policy for summary in listed.values()} == {StockPolicy.EXACT}
+        async with aclosing(client.watch_stock(mine[4])) as stocks:
+            assert (await anext(stocks)).sold == 0
+            await client.place(mine[4], 3, customer="ada", priority=7)
+            async for stock in stocks:
+                if stock.sold == 3:
+                    break
+        with pytest.raises(SkuNotFound):
+            await anext(client.watch_stock(f"{name}-missing"))
 
 
 async def test_a_server_that_is_something_else_is_told_as_that() -> None:

@@ -1,0 +1,76 @@
+"""Which calls are let in when more arrive than can be served: those beyond are told so before they cost anything.
+
+A crowd that comes at one moment is no overload: it is served within a second or two, first come, first served. Overload
+is a queue that does not go away. It is measured as the number of calls that wait, whatever for, against the rate at
+which they are taken up: with as many waiting as are taken up in the longest wait allowed, the next waits that long.
+"""
+
+MIN_WAITING = 256
+"""So many calls may wait however slow the machine: fewer callers, each waiting for its answer, are never refused. It is
+enough, too, to fill the batches that make orders cheap."""
+
+MEMORY_S = 5.0
+"""Whoever was overloaded so lately is so again once the queue is too long: it is short because it is kept so."""
+
+RATE_WEIGHT_S = 0.5
+"""The rate is that of about the last half second: long against one batch, short against a crowd."""
+
+RETRY_WHEN_OVERLOADED_S = 0.5
+"""Several times the longest wait: whoever comes back sooner is one more call to refuse."""
+
+
+class Admission:
+    """Told by `look` how things stand; asked by `refuses` once for every call, in the order of their arrival."""
+
+    def __init__(self, *, max_wait_s: float, crowd_s: float) -> None:
+        """`crowd_s`: a queue that has been too long for this long is no crowd any more."""
+        self._crowd_s = crowd_s
+        self._max_wait_s = max_wait_s
+        self._deciding = 0
+        self._looked: float | None = None
+        self._begun = 0
+        self._rate = 0.0
+        self._long_since: float | None = None
+        self._overloaded_until: float | None = None
+        self._to_refuse = 0
+
+    def __enter__(self) -> None:
+        """Around a call that was let in, while it is being decided."""
+        self._deciding += 1
+
+    def __exit__(self, *failed: object) -> None:
+        self._deciding -= 1
+
+    @property
+    def max_waiting(self) -> int:
+        return max(MIN_WAITING, int(self._rate * self._max_wait_s))
+
+    def refuses(self) -> bool:
+        """Whether the next call is one too many. It counts as refused if so."""
+        if not self._to_refuse:
+            return False
+        self._to_refuse -= 1
+        return True
+
+    def look(self, now: float, begun: int, pending: int) -> None:
+        """`begun`: calls taken up so far, refused ones included. `pending`: those that have arrived and are not."""
+        self._measure_rate(now, begun)
+        self._to_refuse = 0
+        excess = pending + self._deciding - self.max_waiting
+        if excess <= 0:
+            self._long_since = None
+            return
+        if self._long_since is None:
+            self._long_since = now
+        lately = self._overloaded_until is not None and now < self._overloaded_until
+        if lately or now - self._long_since >= self._crowd_s:
+            self._overloaded_until = now + MEMORY_S
+            # No more than wait: of calls that come later it is not known yet that they are too many.
+            self._to_refuse = min(excess, pending)
+
+    def _measure_rate(self, now: float, begun: int) -> None:
+        if self._looked is not None:
+            passed = now - self._looked
+            self._rate = (self._rate * RATE_WEIGHT_S + begun - self._begun) / (passed + RATE_WEIGHT_S)
+        self._looked = now
+        self._begun = begun
