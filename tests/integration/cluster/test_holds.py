@@ -62,7 +62,7 @@ async def place_and_end_all(
         )
         if doing[0] is doing[1]:
             assert len({reply.told for reply in replies}) == 1
-            assert len({str(reply.response or reply.blamed) for reply in replies}) == 1
+            assert len({str(reply.response or sorted(reply.blamed.items())) for reply in replies}) == 1
         return replies
 
     return [reply for of_one in await asyncio.gather(*(end(*each) for each in enumerate(requests))) for reply in of_one]
