@@ -368,7 +368,7 @@ def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:
                 trace = _trace_of(value)
             else:
                 events.append(_other_event(kind, value, position)._replace(trace=trace))
-    except (IndexError, UnicodeDecodeError, DecodeError) as error:
+    except (IndexError, ValueError, DecodeError) as error:  # ValueError: no text, or no time
         raise MalformedOutboxRow(number, f"event {len(events)} cannot be read: {error}") from error
     if len(events) != row.event_count:
         raise MalformedOutboxRow(number, f"holds {len(events)} events instead of {row.event_count}")

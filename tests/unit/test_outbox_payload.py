@@ -222,6 +222,14 @@ def test_a_damaged_row_is_refused_or_still_whole_events(data: st.DataObject) -> 
         assert len(decode_events(row, JOURNAL)) == count
 
 
+def test_a_row_whose_time_is_none_is_refused() -> None:
+    payload, count = one_order()
+    seconds_tag = payload.rindex(b"\x08", 0, len(payload) - 1)
+    nanos_instead = payload[:seconds_tag] + b"\x10" + payload[seconds_tag + 1 :]
+    with pytest.raises(MalformedOutboxRow):
+        decode_events(OutboxRow(7, datetime(2026, 11, 20, tzinfo=UTC), nanos_instead, count), JOURNAL)
+
+
 @pytest.mark.parametrize("kept", range(1, 40))
 def test_a_truncated_row_is_refused(kept: int) -> None:
     payload, count = one_order()
