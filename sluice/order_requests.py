@@ -60,6 +60,10 @@ def decode_request(value: bytes) -> OrderRequest:
     lines = tuple(Line(line.sku, line.quantity) for line in message.lines)
     if not lines or not message.order_id or sorted(lines) != list(lines):
         raise NoOrderRequest("an order without an id, without lines, or with lines in no order")
-    hold: timedelta | None = message.hold.ToTimedelta() if message.HasField("hold") else None
+    try:
+        hold: timedelta | None = message.hold.ToTimedelta() if message.HasField("hold") else None
+        request_time = message.request_time.ToDatetime(tzinfo=UTC)
+    except (ValueError, OverflowError) as error:
+        raise NoOrderRequest(str(error)) from error
     order = NewOrder(message.order_id, message.customer_id, lines, hold, message.priority)
-    return OrderRequest(order, message.request_time.ToDatetime(tzinfo=UTC))
+    return OrderRequest(order, request_time)

@@ -1,5 +1,6 @@
 """An order comes out of the queue as it went in, on Kafka and in the file of an embedded gateway."""
 
+from contextlib import suppress
 from datetime import timedelta
 from pathlib import Path
 from uuid import UUID
@@ -73,6 +74,14 @@ def test_on_kafka_its_place_on_the_log_is_its_position() -> None:
 def test_what_is_no_order_is_refused(value: bytes) -> None:
     with pytest.raises(NoOrderRequest):
         decode_request(value)
+
+
+@given(ORDERS, TIMES, st.data())
+def test_a_damaged_one_is_refused_or_still_an_order(order: NewOrder, time, data: st.DataObject) -> None:
+    value = encode_request(order, time)
+    at = data.draw(st.integers(0, len(value) - 1))
+    with suppress(NoOrderRequest):
+        decode_request(value[:at] + bytes([data.draw(st.integers(0, 255))]) + value[at + 1 :])
 
 
 async def test_in_a_file_every_order_has_the_next_place_and_is_found_by_its_id(tmp_path: Path) -> None:
