@@ -4,6 +4,7 @@ import asyncio
 import time
 from collections import Counter
 from collections.abc import Awaitable, Callable, Mapping, Sequence
+from itertools import takewhile
 from pathlib import Path
 from typing import NamedTuple, TypeVar
 
@@ -38,6 +39,8 @@ POLL_S = 0.25
 UNANSWERED = (Unreachable, TimeoutError, grpc.aio.AioRpcError)
 EXCEPTIONS = ("Traceback (most recent call last)", "deciding failed", "committing failed", "tending a SKU failed")
 """What our own processes log when something happened that nobody thought of."""
+CALLER_IS_GONE = "ExecuteBatchError: Failed "
+"""How gRPC, in a traceback of its own, tells that an answer had no caller any more to go to."""
 
 LIVE = frozenset({OrderState.CREATED, OrderState.VALIDATED, OrderState.CONFIRMED, OrderState.HELD})
 
@@ -141,9 +144,16 @@ def exceptions_in_logs(system: System, read_to: dict[str, int]) -> list[Finding]
         findings += [
             Finding("exception", name, f"{log}: " + "\n      ".join(lines[at : at + 30]))
             for at, line in enumerate(lines)
-            if any(each in line for each in EXCEPTIONS)
+            if any(each in line for each in EXCEPTIONS) and not _caller_is_gone(lines[at + 1 :])
         ][:3]
     return findings
+
+
+def _caller_is_gone(after: Sequence[str]) -> bool:
+    """Whether no code but gRPC's stands in the traceback that goes on so, and it ends as that does."""
+    end = next((line for line in after if not line.startswith(" ")), "")
+    frames = list(takewhile(lambda line: line.startswith(" "), after))
+    return CALLER_IS_GONE in end and all("/grpc/_cython/" in line for line in frames)
 
 
 async def _patiently(ask: Callable[[], Awaitable[T]]) -> T:

@@ -10,7 +10,15 @@ from tests.integration.buying import OUT_OF_STOCK
 PLACE, CANCEL, CONFIRM = "place", "cancel", "confirm"
 
 NOT_ATTEMPTED_OR_UNKNOWN = frozenset(
-    {"OVERLOADED", "STOCK_UNREACHABLE", "JOURNAL_UNREACHABLE", "UNAVAILABLE", "DEADLINE_EXCEEDED", "CANCELLED"}
+    {
+        "OVERLOADED",
+        "STOCK_UNREACHABLE",
+        "JOURNAL_UNREACHABLE",
+        "DEADLINE",
+        "UNAVAILABLE",
+        "DEADLINE_EXCEEDED",
+        "CANCELLED",
+    }
 )
 """Answers after which the order may stand or not: the interface asks to send the same again."""
 
