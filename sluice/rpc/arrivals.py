@@ -8,6 +8,7 @@ gRPC's own statistics (channelz) count calls as they arrive.
 import asyncio
 import json
 import re
+import time
 from collections.abc import Callable
 from typing import Any
 
@@ -17,9 +18,13 @@ from grpc._cython import cygrpc  # type: ignore[attr-defined]  # as grpcio-chann
 LOOK_INTERVAL_S = 0.01
 """One look costs 0.1 ms, so 1 % of a busy process, and nothing of one that has no calls."""
 
-IDLE_LOOKS = 50
-"""In a row without a call taken up. A single one says nothing: a turn of the event loop that decides hundreds of orders
-is longer than the interval, while thousands wait."""
+WINDOW_S = 0.1
+"""Over which it is seen how busy the event loop is. Longer than its longest turns."""
+
+IDLE_SHARE = 0.25
+"""An event loop whose thread works less than this has nothing waiting: gRPC hands it the next call as soon as it can.
+To refuse a call takes so little that whoever refuses for a queue that is not there is soon below it. Not more, because
+threads of gRPC and of SQLite, and other processes, take their share while calls wait."""
 
 _STARTED = re.compile(rb'"callsStarted":"(\d+)"')
 
@@ -36,9 +41,7 @@ class Arrivals(grpc.GenericRpcHandler):
         self._monotonic = monotonic
         self._look = look
         self._begun = 0
-        self._begun_before = 0
         self._never_begun = 0
-        self._idle_looks = 0
         self._looking = False
         server.add_generic_rpc_handlers((self,))
 
@@ -47,21 +50,27 @@ class Arrivals(grpc.GenericRpcHandler):
         self._begun += 1
         if not self._looking:
             self._looking = True
-            self._idle_looks = 0
+            self._begin_window()
             asyncio.get_running_loop().call_later(LOOK_INTERVAL_S, self._look_around)
 
     def _look_around(self) -> None:
         begun = self._begun
         left = _calls_arrived(self._server_id) - begun
-        self._idle_looks = self._idle_looks + 1 if begun == self._begun_before else 0
-        self._begun_before = begun
-        if self._idle_looks >= IDLE_LOOKS:
-            # Nothing waits, then: what is left was given up inside gRPC.
-            self._never_begun = left
-            self._looking = False
-        else:
+        passed_s = self._monotonic() - self._window_began
+        if passed_s >= WINDOW_S:
+            if time.thread_time() - self._worked_before < IDLE_SHARE * passed_s:
+                # Nothing waits, then: what is left was given up inside gRPC, by callers who left.
+                self._never_begun = left
+            self._looking = begun != self._begun_before
+            self._begin_window()
+        if self._looking:
             asyncio.get_running_loop().call_later(LOOK_INTERVAL_S, self._look_around)
         self._look(self._monotonic(), begun, max(0, left - self._never_begun))
+
+    def _begin_window(self) -> None:
+        self._window_began = self._monotonic()
+        self._worked_before = time.thread_time()
+        self._begun_before = self._begun
 
 
 def _newest_server() -> int:
