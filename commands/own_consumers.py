@@ -12,7 +12,7 @@ from commands.front import utc_now
 from commands.own_consumer_names import COMPENSATION, LIFECYCLE, PROJECTION
 from consumers.compensation import Compensation
 from consumers.lifecycle import Check, Lifecycle, blocked_customers, more_units_than, older_than
-from consumers.projection import Projection
+from consumers.projection import EVENTS_IN_FLIGHT, EVENTS_PER_CALL, Projection
 from consumers.runtime.handling import Consumer
 from journal.protocol import Journals
 from journal.tallies import Tallies, Victims
@@ -91,7 +91,8 @@ def own_parts(
 
 
 def projection_consumer(projection: StockProjection) -> Consumer:
-    return Consumer(PROJECTION, [TOPIC_STOCK_CHANGED], Projection(projection, monotonic=time.monotonic).handle)
+    handle = Projection(projection, monotonic=time.monotonic).handle
+    return Consumer(PROJECTION, [TOPIC_STOCK_CHANGED], handle, EVENTS_PER_CALL, EVENTS_IN_FLIGHT)
 
 
 def checks(settings: ConsumerSettings) -> Sequence[Check]:

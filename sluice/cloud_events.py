@@ -6,6 +6,7 @@ Headers cost more than anything else the relay does with an event, so whatever i
 from collections.abc import Mapping
 from datetime import UTC, datetime
 from functools import lru_cache
+from typing import Any
 from uuid import UUID
 
 from sluice.seams.event_log import NO_JOURNAL, TOPIC_ORDER_REQUESTED, Event, Position
@@ -16,6 +17,8 @@ Headers = dict[str, HeaderValue] | list[tuple[str, HeaderValue]]
 """As the Kafka client takes and gives them; values that were read are bytes."""
 
 CONTENT_TYPE = "application/protobuf"
+
+USUAL_HEADERS = 7
 
 
 class UnreadableRecord(Exception):
@@ -82,15 +85,20 @@ def read_event(topic: str, key: bytes | None, value: bytes | None, headers: Head
     """The event that `HeaderWriter` or `request_headers` made a record of, at `offset`. Raises UnreadableRecord."""
     if key is None or value is None:
         raise UnreadableRecord("no key or no value")
+    if len(headers or ()) == USUAL_HEADERS and topic != TOPIC_ORDER_REQUESTED:
+        try:
+            return _usual_event(topic, key, value, headers)
+        except (ValueError, TypeError, AttributeError):
+            pass  # somebody else has written it
     named = dict(headers or ())
     try:
         return Event(
             topic,
-            key.decode(),
+            _often(key),
             value,
-            _text(named, "ce_id"),
-            _text(named, "ce_type"),
-            _time_ms(_text(named, "ce_time")),
+            _header(named, "ce_id").decode(),
+            _often(_header(named, "ce_type")),
+            _time_ms(_header(named, "ce_time")),
             _position(named) if topic != TOPIC_ORDER_REQUESTED else Position(NO_JOURNAL, offset, 0),
             _trace(named) if TRACEPARENT in named else None,
         )
@@ -98,30 +106,59 @@ def read_event(topic: str, key: bytes | None, value: bytes | None, headers: Head
         raise UnreadableRecord(str(error)) from error
 
 
+def _usual_event(topic: str, key: bytes, value: bytes, headers: Any) -> Event:
+    """What has the headers that `HeaderWriter` gives an event without a trace, in its order: half the time of looking
+    for each by its name. Raises ValueError, TypeError or AttributeError for anything else.
+    """
+    _, _, (a, event_type), (b, time), _, (c, event_id), (d, position) = headers
+    if a != "ce_type" or b != "ce_time" or c != "ce_id" or d != "sluice-position":
+        raise ValueError
+    row, _, place = position.rpartition(b"/")
+    journal, number = _row(row)
+    return Event(
+        topic,
+        _often(key),
+        value,
+        event_id.decode(),
+        _often(event_type),
+        _time_ms(time),
+        Position(journal, number, int(place)),
+    )
+
+
 def _position(named: Mapping[str, HeaderValue]) -> Position:
-    journal, number, place = _text(named, "sluice-position").split("/")
-    return Position(_journal_id(journal), int(number), int(place))
+    row, _, place = _header(named, "sluice-position").rpartition(b"/")
+    journal, number = _row(row)
+    return Position(journal, number, int(place))
 
 
 def _trace(named: Mapping[str, HeaderValue]) -> TraceContext | None:
-    state = _text(named, TRACESTATE) if TRACESTATE in named else ""
-    return read_trace_context(_text(named, TRACEPARENT), state)
+    state = _header(named, TRACESTATE).decode() if TRACESTATE in named else ""
+    return read_trace_context(_header(named, TRACEPARENT).decode(), state)
 
 
-# Events of one batch of orders share both, and parsing them costs more than everything else here.
+# What many events have in common is parsed once: that is dearer than everything else here. And it is one object for
+# all of them: a consumer has tens of thousands of events in its memory.
 _journal_id = lru_cache(maxsize=64)(UUID)
+_often = lru_cache(maxsize=4_096)(bytes.decode)
 
 
 @lru_cache(maxsize=1_024)
-def _time_ms(text: str) -> int:
-    return round(datetime.fromisoformat(text).timestamp() * 1000)
+def _row(text: bytes) -> tuple[UUID, int]:
+    journal, number = text.decode().split("/")
+    return _journal_id(journal), int(number)
 
 
-def _text(headers: Mapping[str, HeaderValue], name: str) -> str:
+@lru_cache(maxsize=1_024)
+def _time_ms(text: bytes) -> int:
+    return round(datetime.fromisoformat(text.decode()).timestamp() * 1000)
+
+
+def _header(headers: Mapping[str, HeaderValue], name: str) -> bytes:
     value = headers.get(name)
     if not isinstance(value, bytes):
         raise UnreadableRecord(f"no header {name}")
-    return value.decode()
+    return value
 
 
 def _rfc3339(time_ms: int) -> str:

@@ -38,8 +38,24 @@ async def consume_kafka(
     dead_letters = KafkaDeadLetters(bootstrap, consumer.name, replication_factor=replication_factor)
     parking = Parking(dead_letters, consumer.topics)
     try:
-        async with Lanes(consumer.name, consumer.handle, parking, own, lanes=lanes, now_ms=now_ms) as running:
-            join = partial(KafkaPolling, bootstrap, consumer.name, consumer.topics, running, own)
+        async with Lanes(
+            consumer.name,
+            consumer.handle,
+            parking,
+            own,
+            lanes=lanes,
+            now_ms=now_ms,
+            events_per_call=consumer.events_per_call,
+        ) as running:
+            join = partial(
+                KafkaPolling,
+                bootstrap,
+                consumer.name,
+                consumer.topics,
+                running,
+                own,
+                events_in_flight=consumer.events_in_flight,
+            )
             try:
                 await join(protocol="classic" if protocol == "classic" else "consumer").run(stopping, drain_limit_s)
             except ProtocolUnsupported as error:

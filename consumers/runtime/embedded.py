@@ -78,7 +78,15 @@ async def consume_embedded(
     parking = Parking(JournalDeadLetters(notes, consumer.name), consumer.topics)
     partitions = {topic: Partition(topic, ONLY_PARTITION) for topic in consumer.topics}
     own = meters.of(consumer.name)
-    async with Lanes(consumer.name, consumer.handle, parking, own, lanes=LANES, now_ms=now_ms) as lanes:
+    async with Lanes(
+        consumer.name,
+        consumer.handle,
+        parking,
+        own,
+        lanes=LANES,
+        now_ms=now_ms,
+        events_per_call=consumer.events_per_call,
+    ) as lanes:
         places = await notes.places(consumer.name)
         starts = {topic: _mark(outbox.journal_id, places.get(topic)) for topic in consumer.topics}
         await lanes.assign({partitions[topic]: mark for topic, mark in starts.items()})

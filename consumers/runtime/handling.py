@@ -20,6 +20,13 @@ event is found that fails alone; that one is tried again, and goes to the dead-l
 between its attempts often enough.
 """
 
+EVENTS_PER_CALL = 1_000
+"""Measured with a 2 ms sink: batches of 50 are 40 times faster than single events; beyond 1,000 nothing is gained, and
+one call would hold up its lane for longer than a partition may take to change hands."""
+
+EVENTS_IN_FLIGHT = 20_000
+"""Received and not finished: at about 2 KB each 40 MB, and some hundred calls of the handler's batches."""
+
 AWAY = (Unreachable, ConnectionError)
 """What says that something the handler needs does not answer."""
 
@@ -29,11 +36,15 @@ class Poison(Exception):
 
 
 class Consumer(NamedTuple):
-    """What runs: `name` is its consumer group, and names its dead letters."""
+    """What runs: `name` is its consumer group, and names its dead letters. `events_per_call` and `events_in_flight` are
+    the most of it: who has small events, and pays for a call rather than for an event, takes more.
+    """
 
     name: str
     topics: Sequence[str]
     handle: Handler
+    events_per_call: int = EVENTS_PER_CALL
+    events_in_flight: int = EVENTS_IN_FLIGHT
 
 
 def now_ms() -> int:

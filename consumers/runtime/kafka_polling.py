@@ -9,6 +9,7 @@ import asyncio
 import contextlib
 import json
 import logging
+import sys
 import threading
 import time
 from collections.abc import Coroutine, Mapping, Sequence
@@ -39,10 +40,9 @@ CONSUME_RECORDS = 1_000
 CONSUME_WAIT_S = 0.1
 """`consume` hears of nothing else before this is over."""
 
-MAX_IN_FLIGHT = 20_000
-"""Received and not finished: at about 2 KB each 40 MB, and some hundred calls of the handler's batches."""
-
-GO_ON_BELOW = MAX_IN_FLIGHT // 2
+GO_ON_SHARE = 0.7
+"""A full consumer goes on when it is full to this share. With half of it calls bring less, with nine tenths memory
+grows."""
 
 STALL_S = 1.0
 """So long a full consumer just does not ask for more. Only then it pauses its partitions, because pausing throws away
@@ -101,11 +101,14 @@ class KafkaPolling:
         meters: ConsumerMeters,
         *,
         protocol: Literal["consumer", "classic"],
+        events_in_flight: int,
     ) -> None:
         self._group = group
         self._topics = list(topics)
         self._lanes = lanes
         self._meters = meters
+        self._most_in_flight = events_in_flight
+        self._go_on_below = round(events_in_flight * GO_ON_SHARE)
         self._loop = asyncio.get_running_loop()
         self._stopping = threading.Event()
         self._room = threading.Event()
@@ -166,14 +169,14 @@ class KafkaPolling:
                 self._consumer.close()
 
     def _take_in(self) -> None:
-        if self._lanes.in_flight >= MAX_IN_FLIGHT:
+        if self._lanes.in_flight >= self._most_in_flight:
             self._wait_for_room()
             return
         self._receive(self._consumer.consume(CONSUME_RECORDS, CONSUME_WAIT_S))
 
     def _wait_for_room(self) -> None:
         self._room.clear()
-        if self._lanes.in_flight < GO_ON_BELOW or self._room.wait(STALL_S):
+        if self._lanes.in_flight < self._go_on_below or self._room.wait(STALL_S):
             return
         self._pause()
         while not (self._stopping.is_set() or self._failure):
@@ -181,7 +184,7 @@ class KafkaPolling:
             message = self._consumer.poll(CONSUME_WAIT_S)
             if message is not None:
                 self._receive([message])
-            if self._lanes.in_flight < GO_ON_BELOW:
+            if self._lanes.in_flight < self._go_on_below:
                 break
         self._resume()
 
@@ -247,7 +250,7 @@ class KafkaPolling:
 
     def _something_finished(self) -> None:
         """On the event loop."""
-        if not self._room.is_set() and self._lanes.in_flight < GO_ON_BELOW:
+        if not self._room.is_set() and self._lanes.in_flight < self._go_on_below:
             self._room.set()
 
     def _assigned(self, consumer: Consumer, partitions: list[TopicPartition]) -> None:
@@ -407,6 +410,7 @@ def _record(message: Message) -> Record | None:
         raise KafkaException(error)
     topic, partition, offset = message.topic(), message.partition(), message.offset()
     assert topic is not None
+    topic = sys.intern(topic)  # the client makes a string for each message
     assert partition is not None
     assert offset is not None
     key, value, headers = message.key(), message.value(), message.headers()

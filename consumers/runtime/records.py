@@ -96,12 +96,12 @@ class Progress:
         if journal is not self._last_journal:
             self._note_received()
             self._last_journal, self._last_place = journal, self._received.get(journal, _NOWHERE)
-        here = (number, place)
-        if here <= self._last_place:
+        last_number, last_place = self._last_place
+        if number < last_number or (number == last_number and place <= last_place):
             work.finished = True
             self.advance()
             return None
-        self._last_place = here
+        self._last_place = (number, place)
         return work
 
     def _note_received(self) -> None:
@@ -123,7 +123,8 @@ class Progress:
                     if last_journal is not None:
                         done[last_journal] = highest
                     last_journal, highest = journal, done.get(journal, _NOWHERE)
-                here = (number, place)
-                highest = max(highest, here)
+                highest_number, highest_place = highest
+                if number > highest_number or (number == highest_number and place > highest_place):
+                    highest = (number, place)
         if last_journal is not None:
             done[last_journal] = highest

@@ -6,7 +6,7 @@ position writes the same, and the one at the higher position is the one to keep,
 States and changes belong to a generation. One generation is live; a rebuild fills another and puts it in its place.
 """
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from typing import NamedTuple, Protocol
 from uuid import UUID
 
@@ -37,6 +37,24 @@ class StockChange(NamedTuple):
     order_id: str
     order_version: int
     time_ms: int
+
+
+class SkuChanges(NamedTuple):
+    """Changes of a SKU that follow each other, of one journal; `first` is the ordinal of the first. Each list has an
+    entry for each of them: an object for each would cost more than all else that is done with it.
+    """
+
+    sku: str
+    journal: UUID
+    first: int
+    deltas: Sequence[int]
+    order_ids: Sequence[str]
+    order_versions: Sequence[int]
+    times_ms: Sequence[int]
+
+    def one_by_one(self) -> Iterator[StockChange]:
+        rows = zip(self.deltas, self.order_ids, self.order_versions, self.times_ms, strict=True)
+        return (StockChange(self.sku, self.journal, ordinal, *row) for ordinal, row in enumerate(rows, self.first))
 
 
 class Control(NamedTuple):
@@ -71,7 +89,7 @@ class StockProjection(Protocol):
         """By SKU and journal. Sees every write that has returned."""
         ...
 
-    async def write(self, generation: UUID, states: Sequence[SkuState], changes: Sequence[StockChange]) -> None:
+    async def write(self, generation: UUID, states: Sequence[SkuState], changes: Sequence[SkuChanges]) -> None:
         """Keeps each state that is above the one that is there, and each change for as long as history is kept. The
         changes are there before the states are: a crash between the two repeats both.
         """

@@ -15,11 +15,12 @@ from cassandra import ConsistencyLevel
 from cassandra.query import BatchStatement, BatchType
 
 from sluice.errors import LedgerMissing
-from sluice.seams.stock_projection import UNTOUCHED, Control, SkuState, StockChange
+from sluice.seams.stock_projection import UNTOUCHED, Control, SkuChanges, SkuState, StockChange
+from stockd.stores.cassandra_lists import bigints, texts
 from stockd.stores.cassandra_schema import KEYSPACE
 from stockd.stores.cassandra_session import Answer, CassandraSession, connect
 from stockd.stores.opening import retry_until
-from stockd.stores.stock_stretches import CHANGES_PER_PARTITION, CHANGES_PER_STRETCH, Stretch, changes_of, stretches
+from stockd.stores.stock_stretches import CHANGES_PER_PARTITION, CHANGES_PER_STRETCH, Stretch, stretches
 
 T = TypeVar("T")
 
@@ -49,6 +50,9 @@ PLACES_PER_ROW = 1 << 22
 """More than the events of one outbox row, so that (number, place) fits one timestamp: there is room for 2^41 rows."""
 
 TABLES = {"stock_state": "sold", "stock_update": "deltas", "projection_control": "version"}
+
+_LISTS = slice(5, 9)
+"""Their place among the values of `keep_stretch`."""
 
 _LAST_TIMESTAMP = 2**63 - 1
 
@@ -200,11 +204,11 @@ class CassandraProjection:
     async def states(self, generation: UUID, skus: Sequence[str]) -> Mapping[tuple[str, UUID], SkuState]:
         return {(state.sku, state.journal): state for state in await self._states(generation, skus)}
 
-    async def write(self, generation: UUID, states: Sequence[SkuState], changes: Sequence[StockChange]) -> None:
+    async def write(self, generation: UUID, states: Sequence[SkuState], changes: Sequence[SkuChanges]) -> None:
         now_ms = self._now_ms()
         kept = [(each, kept_s) for each in stretches(changes) if (kept_s := _kept_s(each, now_ms)) > 0]
         # A stretch that is written again has the same timestamp and an expiry that is a moment later: no harm.
-        await _all(self._write(self._kept(generation, stretch, kept_s)) for stretch, kept_s in kept)
+        await _all(self._keep(generation, stretch, kept_s) for stretch, kept_s in kept)
         await _all(self._write(self._batch(generation, some)) for some in _in_pieces(states, STATES_PER_WRITE))
 
     async def recent(self, generation: UUID, sku: str, limit: int) -> Sequence[StockChange]:
@@ -222,8 +226,8 @@ class CassandraProjection:
                 )
                 rows = (await self._read(bound, ConsistencyLevel.LOCAL_QUORUM)).rows
                 for first, *lists in rows:
-                    stretch = changes_of(sku, state.journal, first, *lists)
-                    by_ordinal |= {change.ordinal: change for change in stretch if change.ordinal in wanted}
+                    stretch = SkuChanges(sku, state.journal, first, *lists)
+                    by_ordinal |= {each.ordinal: each for each in stretch.one_by_one() if each.ordinal in wanted}
                 if not rows:
                     break
             found += by_ordinal.values()
@@ -262,8 +266,13 @@ class CassandraProjection:
             batch.add(keep.bind((generation, *state, state.number * PLACES_PER_ROW + state.place)))
         return batch
 
-    def _kept(self, generation: UUID, stretch: Stretch, kept_s: int) -> Any:
-        return self._statements.keep_stretch.bind((generation, *stretch, kept_s))
+    async def _keep(self, generation: UUID, stretch: Stretch, kept_s: int) -> None:
+        *key, deltas, order_ids, order_versions, times_ms, timestamp = stretch
+        bound = self._statements.keep_stretch.bind((generation, *key, (), (), (), (), timestamp, kept_s))
+        bound.values[_LISTS] = [bigints(deltas), texts(order_ids), bigints(order_versions), bigints(times_ms)]
+        await self._write(bound)
+        # The driver keeps a request until its time would have been up: several seconds of what was written.
+        bound.values.clear()
 
     async def _keys(self) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
         """Of all generations, in token order."""

@@ -7,7 +7,7 @@ from typing import Self, TypeVar
 from uuid import UUID
 
 from sluice.errors import LedgerMissing
-from sluice.seams.stock_projection import UNTOUCHED, Control, SkuState, StockChange
+from sluice.seams.stock_projection import UNTOUCHED, Control, SkuChanges, SkuState, StockChange
 from sluice.sqlite_file import SqliteFile
 from stockd.stores.sqlite_calls import SqliteCalls
 
@@ -16,7 +16,7 @@ T = TypeVar("T")
 HISTORY_KEPT_S = 7 * 24 * 3600
 """As in Cassandra: long enough to look at a sale after a week-end."""
 
-EXPIRED_PER_WRITE = 2_000
+EXPIRED_PER_WRITE = 8_000
 """Twice what one write adds at most, so that what has expired is gone soon, and no write takes long."""
 
 SCANNED_PER_PAGE = 5_000
@@ -126,10 +126,13 @@ class SqliteProjection:
 
         return {(state.sku, state.journal): state for state in await self._calls.read(read)}
 
-    async def write(self, generation: UUID, states: Sequence[SkuState], changes: Sequence[StockChange]) -> None:
+    async def write(self, generation: UUID, states: Sequence[SkuState], changes: Sequence[SkuChanges]) -> None:
         oldest_ms = self._now_ms() - HISTORY_KEPT_S * 1000
         rows = [
-            (generation.bytes, each.sku, each.journal.bytes, *each[2:]) for each in changes if each.time_ms >= oldest_ms
+            (generation.bytes, each.sku, each.journal.bytes, *each[2:])
+            for of_sku in changes
+            for each in of_sku.one_by_one()
+            if each.time_ms >= oldest_ms
         ]
 
         def write(connection: sqlite3.Connection) -> None:

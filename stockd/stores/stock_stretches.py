@@ -6,11 +6,11 @@ the log and of its ordinal. So stretches may overlap, after a crash or by a zomb
 do. Of two that begin with the same change the longer one must stay: it has the higher timestamp, whoever writes last.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from typing import NamedTuple
 from uuid import UUID
 
-from sluice.seams.stock_projection import StockChange
+from sluice.seams.stock_projection import SkuChanges
 
 CHANGES_PER_PARTITION = 10_000
 """At about 60 bytes each 0.6 MB: a partition of a hot SKU is full within a second, one of a quiet SKU holds all."""
@@ -36,46 +36,33 @@ class Stretch(NamedTuple):
     timestamp: int
 
 
-def stretches(changes: Sequence[StockChange]) -> Iterator[Stretch]:
-    """Changes of one SKU and journal come with rising ordinals."""
-    of_sku: dict[tuple[str, UUID], list[StockChange]] = {}
-    for change in changes:
-        of_sku.setdefault((change.sku, change.journal), []).append(change)
-    for together in of_sku.values():
+def stretches(changes: Iterable[SkuChanges]) -> Iterator[Stretch]:
+    for of_sku in changes:
         start = 0
-        for end in range(1, len(together) + 1):
-            if end == len(together) or not _goes_on(together[start], together[end - 1], together[end]):
-                yield _stretch(together[start:end])
-                start = end
+        while start < len(of_sku.deltas):
+            end = _end(of_sku, start)
+            yield _stretch(of_sku, start, end)
+            start = end
 
 
-def changes_of(
-    sku: str,
-    journal: UUID,
-    first: int,
-    deltas: Sequence[int],
-    order_ids: Sequence[str],
-    order_versions: Sequence[int],
-    times_ms: Sequence[int],
-) -> Iterator[StockChange]:
-    rows = zip(deltas, order_ids, order_versions, times_ms, strict=True)
-    return (StockChange(sku, journal, ordinal, *row) for ordinal, row in enumerate(rows, start=first))
+def _end(changes: SkuChanges, start: int) -> int:
+    """Where the stretch ends that begins at `start`."""
+    left_in_partition = CHANGES_PER_PARTITION - (changes.first + start) % CHANGES_PER_PARTITION
+    end = min(len(changes.deltas), start + left_in_partition, start + CHANGES_PER_STRETCH)
+    times_ms = changes.times_ms[start:end]
+    begin_ms = times_ms[0]
+    if max(times_ms) - begin_ms < MS_PER_STRETCH and begin_ms - min(times_ms) < MS_PER_STRETCH:
+        return end
+    return start + next(n for n, time_ms in enumerate(times_ms) if abs(time_ms - begin_ms) >= MS_PER_STRETCH)
 
 
-def _goes_on(first: StockChange, before: StockChange, change: StockChange) -> bool:
-    return (
-        change.ordinal == before.ordinal + 1
-        and change.ordinal % CHANGES_PER_PARTITION != 0
-        and change.ordinal - first.ordinal < CHANGES_PER_STRETCH
-        and abs(change.time_ms - first.time_ms) < MS_PER_STRETCH
-    )
-
-
-def _stretch(changes: Sequence[StockChange]) -> Stretch:
-    _, _, ordinals, deltas, order_ids, order_versions, times_ms = zip(*changes, strict=True)
-    first = changes[0]
+def _stretch(changes: SkuChanges, start: int, end: int) -> Stretch:
+    sku, journal, first, deltas, order_ids, order_versions, times_ms = changes
+    times_ms = times_ms[start:end]
     # Rises with what is added to a stretch: its newest time does not fall, its length grows. In microseconds, as
     # Cassandra's own, because files are kept by it.
-    timestamp = max(times_ms) * 1_000 + len(changes) - 1
-    part = ordinals[0] // CHANGES_PER_PARTITION
-    return Stretch(first.sku, first.journal, part, ordinals[0], deltas, order_ids, order_versions, times_ms, timestamp)
+    timestamp = max(times_ms) * 1_000 + end - start - 1
+    change = first + start
+    part = change // CHANGES_PER_PARTITION
+    lists = (deltas[start:end], order_ids[start:end], order_versions[start:end], times_ms)
+    return Stretch(sku, journal, part, change, *lists, timestamp)

@@ -1,10 +1,11 @@
 """Of the states of a SKU the one at the highest position stays, in whatever order and how often they are written."""
 
+from collections.abc import Sequence
 from itertools import permutations
 from uuid import UUID, uuid4
 
 from consumers.runtime.handling import now_ms
-from sluice.seams.stock_projection import SkuState, StockChange, StockProjection
+from sluice.seams.stock_projection import SkuChanges, SkuState, StockChange, StockProjection
 
 JOURNAL = uuid4()
 
@@ -67,6 +68,12 @@ async def test_every_state_is_scanned(projection: StockProjection, generation: U
     assert sorted([each async for page in projection.scan(generation) for each in page]) == sorted(states)
 
 
+def of_sku(changes: Sequence[StockChange]) -> SkuChanges:
+    sku, journal, first = changes[0][:3]
+    deltas, order_ids, versions, times_ms = zip(*(each[3:] for each in changes), strict=True)
+    return SkuChanges(sku, journal, first, deltas, order_ids, versions, times_ms)
+
+
 def change(index: int, time_ms: int, sku: str = "teapot") -> StockChange:
     return StockChange(sku, JOURNAL, index, -2, str(uuid4()), 1, time_ms)
 
@@ -75,8 +82,8 @@ async def test_recent_changes_come_newest_first(projection: StockProjection, gen
     begin = now_ms() - 60_000
     # Around a place where a partition of a store may end.
     changes = [change(index, begin + index) for index in range(9_990, 10_011)]
-    await projection.write(generation, [state("teapot", 10_010)._replace(changes=10_011)], changes)
-    await projection.write(generation, [], changes[:5])  # a repeat
+    await projection.write(generation, [state("teapot", 10_010)._replace(changes=10_011)], [of_sku(changes)])
+    await projection.write(generation, [], [of_sku(changes[:5])])  # a repeat
     assert await projection.recent(generation, "teapot", 100) == changes[::-1]
     assert await projection.recent(generation, "teapot", 12) == changes[::-1][:12]
     assert await projection.recent(generation, "cup", 12) == []
@@ -85,5 +92,5 @@ async def test_recent_changes_come_newest_first(projection: StockProjection, gen
 async def test_changes_of_long_ago_are_not_kept(projection: StockProjection, generation: UUID) -> None:
     long_ago = now_ms() - 365 * 24 * 3600 * 1000
     old, new = change(0, long_ago), change(1, now_ms())
-    await projection.write(generation, [state("teapot", 2)._replace(changes=2)], [old, new])
+    await projection.write(generation, [state("teapot", 2)._replace(changes=2)], [of_sku([old, new])])
     assert await projection.recent(generation, "teapot", 10) == [new]

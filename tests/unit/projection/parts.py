@@ -8,7 +8,7 @@ from uuid import UUID, uuid4
 from sluice._gen.events.v1.events_pb2 import StockChanged
 from sluice.errors import StoreUnreachable
 from sluice.seams.event_log import TOPIC_STOCK_CHANGED, Event, LoggedEvent, Position
-from sluice.seams.stock_projection import UNTOUCHED, Control, SkuState, StockChange
+from sluice.seams.stock_projection import UNTOUCHED, Control, SkuChanges, SkuState, StockChange
 
 JOURNAL = uuid4()
 
@@ -62,7 +62,8 @@ class Memory:
             (sku, journal): state for (of, sku, journal), state in self.kept.items() if of == generation and sku in skus
         }
 
-    async def write(self, generation: UUID, states: Sequence[SkuState], changes: Sequence[StockChange]) -> None:
+    async def write(self, generation: UUID, states: Sequence[SkuState], of_skus: Sequence[SkuChanges]) -> None:
+        changes = [change for of_sku in of_skus for change in of_sku.one_by_one()]
         try:
             await self._turn()
         except StoreUnreachable:
