@@ -68,12 +68,20 @@ class MemoryDeadLetters:
 class Member:
     """One process of the consumer group: feeds its lanes from where it stands in each of its partitions."""
 
-    def __init__(self, log: MemoryLog, handle: Handler, letters: MemoryDeadLetters, *, lanes: int = 4) -> None:
+    def __init__(
+        self, log: MemoryLog, handle: Handler, letters: MemoryDeadLetters, *, lanes: int = 4, per_call: int = 1_000
+    ) -> None:
         self._log = log
         self.parking = Parking(letters, [TOPIC])
         self.registry = CollectorRegistry()
         self.lanes = Lanes(
-            "test", handle, self.parking, Meters(self.registry).of("test"), lanes=lanes, now_ms=lambda: 0
+            "test",
+            handle,
+            self.parking,
+            Meters(self.registry).of("test"),
+            lanes=lanes,
+            now_ms=lambda: 0,
+            events_per_call=per_call,
         )
         self.next: dict[Partition, int] = {}
 

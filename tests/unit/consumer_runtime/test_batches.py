@@ -36,6 +36,27 @@ async def test_what_gathers_while_a_call_runs_is_one_call() -> None:
 
 
 @in_virtual_time
+async def test_a_call_gets_no_more_than_its_consumer_takes() -> None:
+    calls: list[list[str]] = []
+
+    async def handle(events: Sequence[LoggedEvent]) -> None:
+        calls.append([each.event.event_id for each in events])
+
+    log = MemoryLog(1)
+    events = [event("key", number) for number in range(1, 101)]
+    for each in events:
+        log.append(0, each)
+    member = Member(log, handle, MemoryDeadLetters(), lanes=1, per_call=30)
+    await member.start()
+    await member.assign_all()
+    member.feed()
+    await until(lambda: member.lanes.in_flight == 0)
+    assert [len(call) for call in calls] == [30, 30, 30, 10]
+    assert [event_id for call in calls for event_id in call] == [each.event_id for each in events]
+    await member.crash()
+
+
+@in_virtual_time
 async def test_lanes_run_side_by_side() -> None:
     """A 2 ms sink, one event a call at most per key: 64 keys over 16 lanes take a fraction of the time in a row."""
 
