@@ -271,7 +271,7 @@ class CassandraProjection:
         bound = self._statements.keep_stretch.bind((generation, *key, (), (), (), (), timestamp, kept_s))
         bound.values[_LISTS] = [bigints(deltas), texts(order_ids), bigints(order_versions), bigints(times_ms)]
         await self._write(bound)
-        # The driver keeps a request until its time would have been up: several seconds of what was written.
+        # The request lives on in the driver for a while: seconds of what was written add up to megabytes.
         bound.values.clear()
 
     async def _keys(self) -> AsyncIterator[Sequence[tuple[UUID, str]]]:
