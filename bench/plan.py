@@ -29,6 +29,7 @@ class Plan:
     peer_warm_s: float
     peer_seconds: float
     warm_messages: int
+    """Two passes over 10,000 SKUs: what is measured is selling them, not asking for each for the first time."""
     messages: int
     skus_at_most: int
     """Of the 1,000 and 10,000 that the loads are named after; fewer only where figures do not count."""
