@@ -29,6 +29,7 @@ class Plan:
     peer_warm_s: float
     peer_seconds: float
     warm_messages: int
+    """Two passes over 10,000 SKUs: what is measured is selling them, not asking for each for the first time."""
     messages: int
     skus_at_most: int
     """Of the 1,000 and 10,000 that the loads are named after; fewer only where figures do not count."""
@@ -37,6 +38,7 @@ class Plan:
     many_messages: int
     """With many SKUs nearly every order is the first of its SKU: fewer orders take as long."""
     stockds: tuple[int, ...]
+    journals: tuple[int, ...]
     bursts: int
     burst_orders: int
     burst_units: int
@@ -71,6 +73,7 @@ FULL = Plan(
     many_skus=100_000,
     many_messages=60,
     stockds=(1, 2, 4, 8),
+    journals=(1, 4),
     bursts=3,
     burst_orders=1_000,
     burst_units=300,
@@ -98,6 +101,7 @@ SMOKE = Plan(
     many_skus=200,
     many_messages=8,
     stockds=(2,),
+    journals=(2,),
     bursts=1,
     burst_orders=60,
     burst_units=20,

@@ -92,7 +92,7 @@ def stream_load(plan: Plan, system: System, skus: Sequence[str], messages: int) 
         "skus": list(skus),
         "batch": ORDERS_A_MESSAGE,
         "in_flight": STREAM_IN_FLIGHT,
-        "warm_messages": min(plan.warm_messages, messages // 4),
+        "warm_messages": plan.warm_messages,
         "warm_in_flight": STREAM_IN_FLIGHT if len(skus) == 1 else 1,
         "messages": messages,
     }

@@ -63,15 +63,21 @@ async def _write_skus(contact_points: str, skus: Iterator[str]) -> None:
     await session.close()
 
 
-def make_bench_database(cluster_url: str) -> str:
+def make_bench_database(cluster_url: str, name: str = BENCH_DATABASE) -> str:
     """An empty database on the same server; returns its URL."""
 
     async def make() -> None:
         connection = await asyncpg.connect(cluster_url)
         try:
-            await connection.execute(f"CREATE DATABASE {BENCH_DATABASE}")
+            await connection.execute(f'CREATE DATABASE "{name}"')
         finally:
             await connection.close()
 
     asyncio.run(make())
-    return cluster_url.rsplit("/", maxsplit=1)[0] + f"/{BENCH_DATABASE}"
+    return cluster_url.rsplit("/", maxsplit=1)[0] + f"/{name}"
+
+
+def make_journals(cluster_url: str, journals: int) -> str:
+    """So many empty databases on the same server, as the setting `journal_url` takes them."""
+    names = [f"{BENCH_DATABASE}_{number}_of_{journals}" for number in range(journals)]
+    return ",".join(make_bench_database(cluster_url, name) for name in names)

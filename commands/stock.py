@@ -36,7 +36,7 @@ def create(
     policy: Annotated[
         Policy,
         typer.Option(
-            help="exact: nothing is taken ahead; escrow: about a second of demand is; counter: may oversell by a bound"
+            help="exact: nothing is taken ahead; escrow: some seconds of demand are; counter: may oversell by a bound"
         ),
     ] = Policy.ESCROW,
     owners: Annotated[int, typer.Option(min=1, help="stock servers that its orders are spread over")] = 1,

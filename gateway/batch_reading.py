@@ -1,14 +1,17 @@
 """Reads a `PlaceOrdersRequest` from its bytes.
 
-To take an order out of the generated classes costs more than all that a gateway computes for it afterwards. So what
-nearly every order looks like is cut out by position: its id, its customer, and the rest, which repeats from order to
-order in a sale and is known. Whatever looks different is read by the generated classes; the tests hold this one to what
-they read.
+To take an order out of the generated classes costs more than all that a gateway computes for it afterwards. So where
+all orders of a batch look as nearly every order does, they are cut out by position and judged a column at a time: their
+ids, their customers, and the rest, which repeats from order to order in a sale and is known. A batch in which one looks
+different is read by the generated classes; the tests hold this one to what they read.
 """
 
+from collections.abc import Sequence
 from datetime import timedelta
-from functools import lru_cache
+from functools import lru_cache, partial
+from itertools import repeat
 from struct import Struct
+from struct import error as StructError  # noqa: N812 - it is a class
 from typing import NamedTuple
 
 from google.protobuf.message import DecodeError
@@ -34,9 +37,8 @@ _read_head = _HEAD.unpack_from
 _CUSTOMER_AT = _HEAD.size
 
 _SHAPE_OF_ID = b"hhhhhhhh-hhhh-hhhh-hhhh-hhhhhhhhhhhh"
-_TO_SHAPE = bytes(
-    ord("h") if chr(byte) in "0123456789abcdef" else ord("-") if byte == ord("-") else 0 for byte in range(256)
-)
+_HEX = b"0123456789abcdef"
+_TO_SHAPE = bytes(ord("h") if byte in _HEX else byte if byte in b"-," else 0 for byte in range(256))
 
 _ANY_ID = "00000000-0000-0000-0000-000000000000"
 _ANY_NAME = "x"
@@ -79,40 +81,56 @@ class _Rest(NamedTuple):
     priority: int
 
 
+_new_order = partial(tuple.__new__, NewOrder)
+
+
 def read_batch(payload: bytes) -> OrderBatch:
     """Raises google.protobuf.message.DecodeError if it is no such message."""
     try:
         batch_id, entries = _entries(payload)
-    except (IndexError, _Unusual):
-        batch = orders_pb2.PlaceOrdersRequest.FromString(payload)
-        batch_id, entries = batch.batch_id, [order.SerializeToString() for order in batch.orders]
-    to_decide: list[NewOrder] = []
-    to_queue: list[NewOrder] = []
-    bad: list[BadOrder] = []
-    make = tuple.__new__
-    for place, entry in enumerate(entries):
-        if len(entry) > _CUSTOMER_AT:
-            id_tag, raw_id, customer_tag, size = _read_head(entry)
-            end = _CUSTOMER_AT + size
-            if (
-                id_tag == _ORDER_ID
-                and customer_tag == _CUSTOMER_ID
-                and raw_id.translate(_TO_SHAPE) == _SHAPE_OF_ID
-                and 0 < size < MAX_NAME_CHARS
-                and end < len(entry) <= end + _LONGEST_KNOWN_REST
-                and (rest := _known_rest(entry[end:])) is not None
-                and (customer := _name(entry[_CUSTOMER_AT:end])) is not None
-            ):
-                queued, *content = rest
-                order = make(NewOrder, (raw_id.decode(), customer, *content, None))
-                (to_queue if queued else to_decide).append(order)
-                continue
-        message = orders_pb2.PlaceOrderRequest.FromString(entry)
-        if isinstance(parsed := parse_order(message), NewOrder):
-            (to_queue if message.mode == orders_pb2.MODE_QUEUED else to_decide).append(parsed)
+        return OrderBatch(batch_id, *_usual_orders(entries), [])
+    except (_Unusual, IndexError, StructError, UnicodeDecodeError):
+        return _read_by_generated_classes(payload)
+
+
+def _usual_orders(entries: Sequence[bytes]) -> tuple[list[NewOrder], list[NewOrder]]:
+    """Those to decide and those to queue. Raises _Unusual, StructError or UnicodeDecodeError if there are others."""
+    if not entries:
+        return [], []
+    raw_ids = []
+    raw_customers = []
+    raw_rests = []
+    for entry in entries:
+        id_tag, raw_id, customer_tag, size = _read_head(entry)
+        if id_tag != _ORDER_ID or customer_tag != _CUSTOMER_ID or not 0 < size < MAX_NAME_CHARS:
+            raise _Unusual
+        end = _CUSTOMER_AT + size
+        raw_ids.append(raw_id)
+        raw_customers.append(entry[_CUSTOMER_AT:end])
+        raw_rests.append(entry[end:])
+    ids = _order_ids(raw_ids)
+    customers = _names(raw_customers)
+    known = {raw: _known_rest(raw) for raw in set(raw_rests)}
+    queued, lines, holds, priorities = zip(*map(known.__getitem__, raw_rests), strict=True)
+    orders = list(map(_new_order, zip(ids, customers, lines, holds, priorities, repeat(None))))
+    if not any(queued):
+        return orders, []
+    return (
+        [order for order, to_queue in zip(orders, queued, strict=True) if not to_queue],
+        [order for order, to_queue in zip(orders, queued, strict=True) if to_queue],
+    )
+
+
+def _read_by_generated_classes(payload: bytes) -> OrderBatch:
+    message = orders_pb2.PlaceOrdersRequest.FromString(payload)
+    batch = OrderBatch(message.batch_id, [], [], [])
+    for place, each in enumerate(message.orders):
+        parsed = parse_order(each)
+        if isinstance(parsed, NewOrder):
+            (batch.to_queue if each.mode == orders_pb2.MODE_QUEUED else batch.to_decide).append(parsed)
         else:
-            bad.append(BadOrder(place, message.order_id, parsed))
-    return OrderBatch(batch_id, to_decide, to_queue, bad)
+            batch.bad.append(BadOrder(place, each.order_id, parsed))
+    return batch
 
 
 class _Unusual(Exception):
@@ -157,26 +175,34 @@ def _long_varint(payload: bytes, at: int) -> tuple[int, int]:
     return number | byte << shift, at + 1
 
 
+def _order_ids(raw: Sequence[bytes]) -> Sequence[str]:
+    joined = b",".join(raw)
+    if joined.translate(_TO_SHAPE) != b",".join([_SHAPE_OF_ID] * len(raw)):
+        raise _Unusual
+    return joined.decode().split(",")
+
+
+def _names(raw: Sequence[bytes]) -> Sequence[str]:
+    """No name has a line break in it: it would not be printable."""
+    names = b"\n".join(raw).decode().split("\n")
+    if len(names) != len(raw) or not "".join(names).isprintable():
+        raise _Unusual
+    return names
+
+
 @lru_cache(maxsize=_KNOWN_RESTS)
-def _known_rest(rest: bytes) -> _Rest | None:
-    """None if the order is bad, or if this is not all that follows the customer."""
+def _known_rest(rest: bytes) -> _Rest:
+    """Raises _Unusual if the order is bad, if this is not all that follows the customer, or not worth knowing."""
+    if not 0 < len(rest) <= _LONGEST_KNOWN_REST:
+        raise _Unusual
     try:
         message = orders_pb2.PlaceOrderRequest.FromString(rest)
     except DecodeError:
-        return None
+        raise _Unusual from None
     if message.order_id or message.customer_id:
-        return None
+        raise _Unusual
     message.order_id, message.customer_id = _ANY_ID, _ANY_NAME
     order = parse_order(message)
     if not isinstance(order, NewOrder):
-        return None
+        raise _Unusual
     return _Rest(message.mode == orders_pb2.MODE_QUEUED, order.lines, order.hold, order.priority)
-
-
-def _name(raw: bytes) -> str | None:
-    """None if it is none."""
-    try:
-        name = raw.decode()
-    except UnicodeDecodeError:
-        return None
-    return name if name.isprintable() else None

@@ -26,7 +26,7 @@ from sluice._gen.events.v1.events_pb2 import (
     StockChanged,
 )
 from sluice._gen.events.v1.events_pb2 import TraceContext as TraceContextMessage
-from sluice.model import Line, NewOrder, OrderState
+from sluice.model import MAX_NAME_CHARS, Line, NewOrder, OrderState
 from sluice.order_requests import (
     TYPE_ORDER_REQUESTED,
     OrderRequest,
@@ -118,6 +118,10 @@ def _varint(value: int) -> bytes:
     return bytes(encoded)
 
 
+_SIZES = tuple(_varint(size) for size in range(4 * MAX_NAME_CHARS + 1))
+"""Of every customer id in UTF-8."""
+
+
 class _LineBytes(NamedTuple):
     """`in_order` is the line inside `OrderCreated`, `stock_head` what precedes the order id in its `StockChanged`."""
 
@@ -186,7 +190,7 @@ def encode_order_events(orders: Sequence[NewOrder], create_time: datetime) -> tu
         if len(id_bytes) != _ORDER_ID_BYTES:
             raise ValueError(f"order id {order_id!r} is not a canonical UUID")
         customer = customer_id.encode()
-        customer_size = _varint(len(customer))
+        customer_size = _SIZES[len(customer)]
         if len(lines) == 1:
             in_order, stock_head = _line_bytes(lines[0], stock_tail_size)
             size = fixed_order_size + len(customer_size) + len(customer) + len(in_order)

@@ -1,6 +1,6 @@
 """How many units an escrow should hold: the one difference between the policies `exact` and `escrow`.
 
-`exact` holds only what waiting orders need. `escrow` takes about a second of demand ahead, so that orders are served
+`exact` holds only what waiting orders need. `escrow` takes some seconds of demand ahead, so that orders are served
 from memory and go on being served while the ledger is away; never more than its share of what is available, so that it
 shrinks to single units as stock runs out and little can be stranded anywhere. A server that sells many SKUs at once
 takes more of each ahead, because refilling all of them every half second would be more than the ledger can do.
@@ -8,9 +8,12 @@ takes more of each ahead, because refilling all of them every half second would 
 
 import math
 
-AHEAD_S = 1.0
-"""Demand taken ahead. A conditional write takes some milliseconds; a second also covers a ledger that stumbles, and is
-little to wait for when a server dies with it."""
+AVERAGED_OVER_S = 1.0
+"""Demand is what was asked for within about this time. Long enough to be no ripple, short enough to follow a sale."""
+
+AHEAD_S = 3.0
+"""Demand taken ahead. More is taken when half of it is left, so whenever the ledger falls silent there is enough for a
+second and a half. A ledger that lost a node answers again within two, and an order may wait for the rest of that."""
 
 LONGEST_AHEAD_S = 30.0
 """With thousands of SKUs. What a server has taken is out of reach for others until its demand has faded for so long,
@@ -31,8 +34,15 @@ KEEP_UP_TO = 2.0
 a steady demand neither takes nor returns for its own ripple."""
 
 
+def fade_s(horizon_s: float) -> float:
+    """How long units that were taken for so long ahead may not be asked for until demand counts as a third of what it
+    was. Of a SKU that sells one in a while, what was taken for the next half minute must not go back after every order.
+    """
+    return AVERAGED_OVER_S * horizon_s / AHEAD_S
+
+
 class Demand:
-    """Units asked for per second, averaged over about a second."""
+    """Units asked for per second, averaged over about AVERAGED_OVER_S."""
 
     __slots__ = ("_rate_per_s", "_seen_at")
 
@@ -41,11 +51,11 @@ class Demand:
         self._seen_at = 0.0
 
     def asked(self, units: int, now: float) -> None:
-        self._rate_per_s = self.rate_per_s(now) + units / AHEAD_S
+        self._rate_per_s = self.rate_per_s(now) + units / AVERAGED_OVER_S
         self._seen_at = now
 
-    def rate_per_s(self, now: float, fade_s: float = AHEAD_S) -> float:
-        """`fade_s`: how long units may not be asked for until demand counts as a third of what it was."""
+    def rate_per_s(self, now: float, fade_s: float = AVERAGED_OVER_S) -> float:
+        """`fade_s`: as the function of that name has it."""
         return self._rate_per_s * math.exp((self._seen_at - now) / fade_s)
 
     @property
@@ -55,7 +65,7 @@ class Demand:
 
 
 class Breadth:
-    """How many SKUs are asked for within about a second."""
+    """How many SKUs are asked for within about AVERAGED_OVER_S."""
 
     __slots__ = ("_before", "_count", "_since")
 
@@ -66,8 +76,8 @@ class Breadth:
 
     def asked(self, demand: Demand, now: float) -> None:
         """To be told before `demand` is."""
-        if now - self._since >= AHEAD_S:
-            self._before = self._count if now - self._since < 2 * AHEAD_S else 0
+        if now - self._since >= AVERAGED_OVER_S:
+            self._before = self._count if now - self._since < 2 * AVERAGED_OVER_S else 0
             self._count = 0
             self._since = now
         if demand.seen_at < self._since:

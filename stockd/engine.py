@@ -2,7 +2,7 @@
 
 Orders are served from the escrow, in memory. Per SKU one conditional write is in flight at a time; orders for which
 the escrow does not suffice wait and share the next one. How much is taken ahead, and when the unsold goes back, is
-the policy's appetite: nothing ahead and at once for `exact`, about a second of demand for `escrow`. Of SKUs with the
+the policy's appetite: nothing ahead and at once for `exact`, some seconds of demand for `escrow`. Of SKUs with the
 policy `counter` nothing is taken; `stockd/counting.py` says what is free, and all else is the same for them.
 
 Safety rests on three rules (design §3): a write of unknown outcome is sent again unchanged, never made anew
@@ -414,10 +414,9 @@ class Engine:
         return self._block(escrow, escrow.asked.rate_per_s(self._monotonic()))
 
     def _kept(self, escrow: Escrow) -> int:
-        """The same for units that are there already: of a SKU that sells one in a while, what was taken for the next
-        half minute must not go back after every order.
-        """
-        return self._block(escrow, escrow.asked.rate_per_s(self._monotonic(), self._breadth.horizon_s()))
+        """The same for units that are there already."""
+        fade_s = appetite.fade_s(self._breadth.horizon_s())
+        return self._block(escrow, escrow.asked.rate_per_s(self._monotonic(), fade_s))
 
     def _block(self, escrow: Escrow, rate_per_s: float) -> int:
         if escrow.policy is not StockPolicy.ESCROW or self._draining:

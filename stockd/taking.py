@@ -16,6 +16,7 @@ from sluice.errors import StoreUnreachable
 from sluice.model import StockPolicy
 from sluice.seams.stock_store import Applied, Consistency, NoSuchSku, Refused, Row, StockStore
 from stockd import escrow as escrows
+from stockd.appetite import AHEAD_S
 from stockd.escrow import Escrow
 from stockd.holder_notes import HolderNotes
 from stockd.metrics import StockdMetrics
@@ -76,7 +77,7 @@ class Taking:
         """
         stale_s = OWNERS_STALE_S
         if escrow.policy is StockPolicy.ESCROW:
-            stale_s = min(max(AVAILABLE_STALE_S, self._horizon_s()), LONGEST_STALE_S)
+            stale_s = min(AVAILABLE_STALE_S * self._horizon_s() / AHEAD_S, LONGEST_STALE_S)
         if escrow.policy and self._monotonic() - escrow.seen_at < stale_s:
             return True
         try:

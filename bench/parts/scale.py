@@ -1,9 +1,11 @@
-"""What an order costs with more SKUs and with more stock servers. One run of each."""
+"""What an order costs with more SKUs, with more stock servers, and with more journals. One run of each."""
 
-from bench.fleets import fleet
+from bench.fleets import fleet, sharded
 from bench.orders import HOT_SKUS, SOME_SKUS, very_many_skus
 from bench.stage import Stage, stream_load
-from bench.stocking import write_skus
+from bench.stocking import create_skus, make_journals, write_skus
+
+STOCKDS_OF_JOURNALS = 2
 
 
 def run(stage: Stage) -> None:
@@ -19,3 +21,9 @@ def run(stage: Stage) -> None:
                 load = stream_load(plan, system, sold, plan.messages)
                 notes = {"load": name, "stockds": stockds, "repetition": 0}
                 stage.run("stockds", system, name, [load], notes)
+    for journals in plan.journals:
+        journal_url = make_journals(stage.ends.postgres, journals)
+        with sharded(journal_url, STOCKDS_OF_JOURNALS, stage.directory, stage.ends) as system:
+            create_skus(system.endpoint, HOT_SKUS)
+            load = stream_load(plan, system, HOT_SKUS, plan.messages)
+            stage.run("journals", system, f"{journals} journals", [load], {"journals": journals, "repetition": 0})

@@ -192,12 +192,15 @@ def test_a_process_that_is_late_is_stopped_again(tmp_path: Path) -> None:
 
 
 def test_settings_of_the_caller_do_not_leak_into_what_is_started(
-    start: Callable[..., Identity], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SLUICE_JOURNAL_URL", "postgresql://production/")
     environment = {"SLUICE_NAME": "stockd-0"}
-    log = tmp_path / "env.log"
-    identity = launch(Command("victim", ("env",), tmp_path, log, environment))
-    terminate(identity)
+    log = tmp_path / "victim.log"
+    says_all = ("sh", "-c", "env; echo ready; exec sleep 60")
+    process = Process(Command("victim", says_all, tmp_path, log, environment), lambda: None)
+    process.start()
+    until_ready(tmp_path, process)
+    process.terminate()
     assert "SLUICE_NAME=stockd-0" in log.read_text()
     assert "SLUICE_JOURNAL_URL" not in log.read_text()

@@ -1,4 +1,4 @@
-"""More SKUs, more stock servers; and how fast events drain."""
+"""More SKUs, more stock servers, more journals; and how fast events drain."""
 
 from bench.figures import spread
 from bench.report import wording
@@ -24,6 +24,11 @@ def _scale(document: Document) -> list[Block]:
         (f"{'1 SKU' if run['load'] == 'hot' else '1,000 SKUs'}, {run['stockds']} stock server(s) of their own", [run])
         for run in sorted(fleets, key=lambda run: (run["load"], run["stockds"]))
     ]
+    measured += [
+        (f"1 SKU, 2 stock servers and {run['journals']} journal(s) of their own, no relay", [run])
+        for run in document["runs"]
+        if run["kind"] == "journals"
+    ]
     rows = []
     for label, runs in measured:
         if not runs:
@@ -42,14 +47,15 @@ def _scale(document: Document) -> list[Block]:
     text = (
         "Streams, 500 orders a message. With very many SKUs nearly every order is the first of its SKU, and each of"
         " those needs a conditional write of its own; with one SKU all but one of several stock servers have nothing"
-        " to do."
+        " to do. Several journals are databases of one PostgreSQL server here: what they cost is seen, and not what"
+        " several servers would give."
     )
     head = (
         *("what", "orders/s", "gateway µs", "stockd µs", "both µs an order"),
         *("conditional writes per 1,000 orders", "refused"),
     )
     picture = Picture("scale.png", "CPU of gateway and stock servers for each order")
-    return [Heading("With more SKUs and stock servers"), Text(text), Table(head, rows), picture]
+    return [Heading("With more SKUs, stock servers and journals"), Text(text), Table(head, rows), picture]
 
 
 def _drain(document: Document) -> list[Block]:
