@@ -9,14 +9,15 @@ MIN_WAITING = 256
 """So many calls may wait however slow the machine: fewer callers, each waiting for its answer, are never refused. It is
 enough, too, to fill the batches that make orders cheap."""
 
-MEMORY_S = 5.0
-"""Whoever was overloaded so lately is so again once the queue is too long: it is short because it is kept so."""
+RETRY_WHEN_OVERLOADED_S = 0.5
+"""Several times the longest wait: whoever comes back sooner is one more call to refuse."""
+
+MEMORY_S = 2 * RETRY_WHEN_OVERLOADED_S
+"""Whoever was overloaded so lately is so again once the queue is too long: it is short because it is kept so, or those
+who were refused have not come back yet. Not longer: who comes after that is a crowd, and would be served as one."""
 
 RATE_WEIGHT_S = 0.5
 """The rate is that of about the last half second: long against one batch, short against a crowd."""
-
-RETRY_WHEN_OVERLOADED_S = 0.5
-"""Several times the longest wait: whoever comes back sooner is one more call to refuse."""
 
 
 class Admission:
