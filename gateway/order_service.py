@@ -98,7 +98,8 @@ class OrderService:
         if request.mode == orders_pb2.MODE_QUEUED:
             return await self._queue_order(order)
         try:
-            (group,) = self._shards.submit([order], started + _time_left_s(context))
+            time_left_s = server.time_left_s(context, without_deadline_s=NO_DEADLINE_S)
+            (group,) = self._shards.submit([order], started + time_left_s)
         except Overloaded as error:
             raise refusal_failure(Refused(Reason.OVERLOADED, "", error.retry_after_s)) from error
         (outcome,) = await group.decided()
@@ -254,7 +255,7 @@ class OrderService:
         try:
             async for batch in requests:
                 await places.acquire()
-                deadline = time.monotonic() + _time_left_s(context)
+                deadline = time.monotonic() + server.time_left_s(context, without_deadline_s=NO_DEADLINE_S)
                 of_trace = batch if trace is None else batch.traced(trace)
                 task = tasks.create_task(self._decide_batch(of_trace, deadline, answers))
                 deciding.add(task)
@@ -293,12 +294,6 @@ class OrderService:
             answer = await each
             answers.put_nowait(answer(done=left == 0))
         self._metrics.place_seconds.observe(time.monotonic() - started)
-
-
-def _time_left_s(context: Any) -> float:
-    """Nothing, if the caller's deadline has passed: then the order is not started."""
-    left: float | None = context.time_remaining()
-    return NO_DEADLINE_S if left is None else left
 
 
 def _position_of(request: orders_pb2.GetOrderRequest | orders_pb2.WatchOrderRequest) -> QueuePosition | None:

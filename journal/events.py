@@ -26,7 +26,7 @@ from sluice._gen.events.v1.events_pb2 import (
     StockChanged,
 )
 from sluice._gen.events.v1.events_pb2 import TraceContext as TraceContextMessage
-from sluice.model import MAX_NAME_CHARS, Line, NewOrder, OrderState
+from sluice.model import Line, NewOrder, OrderState
 from sluice.order_requests import (
     TYPE_ORDER_REQUESTED,
     OrderRequest,
@@ -118,8 +118,8 @@ def _varint(value: int) -> bytes:
     return bytes(encoded)
 
 
-_SIZES = tuple(_varint(size) for size in range(4 * MAX_NAME_CHARS + 1))
-"""Of every customer id in UTF-8."""
+_customer_size = lru_cache(maxsize=1_024)(_varint)
+"""Customer ids come in few lengths. Of any length: who queued an order may not have been one of our gateways."""
 
 
 class _LineBytes(NamedTuple):
@@ -190,7 +190,7 @@ def encode_order_events(orders: Sequence[NewOrder], create_time: datetime) -> tu
         if len(id_bytes) != _ORDER_ID_BYTES:
             raise ValueError(f"order id {order_id!r} is not a canonical UUID")
         customer = customer_id.encode()
-        customer_size = _SIZES[len(customer)]
+        customer_size = _customer_size(len(customer))
         if len(lines) == 1:
             in_order, stock_head = _line_bytes(lines[0], stock_tail_size)
             size = fixed_order_size + len(customer_size) + len(customer) + len(in_order)

@@ -24,7 +24,7 @@ def keeper_service(engine: Engine) -> grpc.GenericRpcHandler:
         batch = ReserveBatch(
             request.skus, request.lines_per_order, request.sku_indexes, request.quantities, request.shard
         )
-        timeout_s = _time_left_s(context)
+        timeout_s = server.time_left_s(context, without_deadline_s=DEFAULT_TIMEOUT_S)
         try:
             reservation = await engine.reserve(batch, _settlements(request.settlements), timeout_s)
         except KeeperUnreachable as error:
@@ -39,7 +39,7 @@ def keeper_service(engine: Engine) -> grpc.GenericRpcHandler:
 
     async def reserve_return(request: stock_pb2.ReserveReturnRequest, context: Any) -> stock_pb2.ReserveReturnResponse:
         _check_return(request, engine.shards)
-        timeout_s = _time_left_s(context)
+        timeout_s = server.time_left_s(context, without_deadline_s=DEFAULT_TIMEOUT_S)
         try:
             incarnation, seq = await engine.reserve_return(
                 dict(zip(request.skus, request.units, strict=True)), request.shard, timeout_s
@@ -61,12 +61,6 @@ def keeper_service(engine: Engine) -> grpc.GenericRpcHandler:
             "Settle": server.unary(settle, stock_pb2.SettleRequest),
         },
     )
-
-
-def _time_left_s(context: Any) -> float:
-    """Nothing, if the caller's deadline has passed: nobody will hear the answer."""
-    left: float | None = context.time_remaining()
-    return DEFAULT_TIMEOUT_S if left is None else left
 
 
 def _settlements(messages: Any) -> list[Settlement]:

@@ -109,6 +109,12 @@ async def _ending_as_told(context: Any, method: str) -> AsyncIterator[None]:
         await context.abort(grpc.StatusCode.INTERNAL, "internal error")
 
 
+def time_left_s(context: Any, *, without_deadline_s: float) -> float:
+    """Until the caller's deadline; nothing, if it has passed: nobody will hear the answer."""
+    left: float | None = context.time_remaining()
+    return without_deadline_s if left is None else left
+
+
 def service(name: str, methods: dict[str, Handler]) -> grpc.GenericRpcHandler:
     """All methods of one service. Methods that are not here answer UNIMPLEMENTED by themselves."""
     return grpc.method_handlers_generic_handler(name, methods)

@@ -248,6 +248,14 @@ def test_an_order_id_that_is_no_canonical_uuid_is_never_written() -> None:
         encode_order_events([NewOrder("17", "anna", (Line("apple", 1),))], datetime(2026, 11, 20, tzinfo=UTC))
 
 
+def test_a_customer_id_that_no_gateway_would_take_is_written_all_the_same() -> None:
+    """It may come from a queue that another program wrote to."""
+    customer = "ß" * 1_000
+    order = NewOrder("0d4c7a10-6a39-4c3e-9d2f-7f2f9a1b2c3d", customer, (Line("apple", 1),))
+    payload, _ = encode_order_events([order], datetime(2026, 11, 20, tzinfo=UTC))
+    assert entries(payload)[0].order_created.customer_id == customer
+
+
 @given(ORDERS, TIMES, NAMES, st.integers(0, 2**40))
 def test_rejections(orders: list[NewOrder], time: datetime, reason: str, restocked: int) -> None:
     rejections = [Rejection(order, reason, order.lines[0].sku, restocked) for order in orders]
