@@ -11,6 +11,7 @@ import uvloop
 
 from journal.postgres_place import WrongPlace
 from sluice.errors import CannotListen, Unreachable
+from sluice.rpc.event_loop import EventLoop
 from sluice.settings import CommonSettings
 from sluice.telemetry import logs
 
@@ -31,7 +32,7 @@ def run(settings: CommonSettings, role: str, main: Callable[[asyncio.Event], Cor
     logs.configure(settings.log_level, settings.log_format, role=role)
     gc.set_threshold(*GC_THRESHOLDS)
     try:
-        uvloop.run(_with_signals(main))
+        uvloop.run(_with_signals(main), loop_factory=EventLoop)
     except (CannotListen, WrongPlace) as error:
         raise SystemExit(str(error)) from error
 
