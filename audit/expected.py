@@ -47,18 +47,21 @@ class Bits:
 
     def __init__(self) -> None:
         self.column = array("Q")
-        """Of those that fit into it."""
+        """Those that fit into it."""
         self._wide: dict[int, int] = {}
 
     def of(self, place: int) -> int:
-        return self._wide[place] if place in self._wide else self.column[place]
+        return self.column[place] | self._wide.get(place, 0)
 
-    def add(self, place: int, bit: int) -> None:
-        bits = self.of(place) | bit
-        if bits >> _COLUMN_BITS:
-            self._wide[place] = bits
+    def add(self, place: int, bit: int) -> bool:
+        """Whether it was not there yet."""
+        if bit >> _COLUMN_BITS:
+            before = self._wide.get(place, 0)
+            self._wide[place] = before | bit
         else:
-            self.column[place] = bits
+            before = self.column[place]
+            self.column[place] = before | bit
+        return not before & bit
 
 
 class ExpectedOrders:
@@ -103,14 +106,15 @@ class ExpectedOrders:
 
     def place_of(self, order_id: str) -> int | None:
         high, low = _halves(order_id)
-        place = bisect_left(self._high, high)
-        if place == len(self._high) or self._high[place] != high:
+        highs, lows = self._high, self._low
+        place = bisect_left(highs, high)
+        if place == len(highs) or highs[place] != high:
             return None
-        if self._low[place] == low:
+        if lows[place] == low:
             return place
-        end = bisect_right(self._high, high, place)
-        place = bisect_left(self._low, low, place, end)
-        return place if place < end and self._low[place] == low else None
+        end = bisect_right(highs, high, place)
+        place = bisect_left(lows, low, place, end)
+        return place if place < end and lows[place] == low else None
 
     def order_id(self, place: int) -> str:
         return str(UUID(int=self._high[place] << _HALF_BITS | self._low[place]))
@@ -135,11 +139,12 @@ class ExpectedOrders:
     def bit_of_change(self, place: int, content: int) -> int | None:
         """Of the stock-changed that says so, of a line or of one that came back; None if it is of neither."""
         first, lines = self._first_line[place], self._line_counts[place]
+        told = lines if self._states[place] in _HOLDING else 2 * lines
         try:
-            at = self._lines.index(content, first, first + lines + self.returned_count(place)) - first
+            line = self._lines.index(content, first, first + told) - first
         except ValueError:
             return None
-        return self.bit_of_line(at) if at < lines else self.bit_of_return(place, at - lines)
+        return 2 << line if line < lines else self.bit_of_return(place, line - lines)
 
     def bit_of_line(self, line: int) -> int:
         return 2 << line
