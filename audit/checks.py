@@ -197,12 +197,13 @@ class OrderEvents:
 
     def order(self, order: Order) -> None:
         """Orders by ascending id."""
-        if order.order_id <= self._last_id:
-            self._find("I3", order.order_id, "stands twice, or orders came in no order")
-        self._last_id = order.order_id
+        order_id, _, lines, state, *_ = order
+        if order_id <= self._last_id:
+            self._find("I3", order_id, "stands twice, or orders came in no order")
+        self._last_id = order_id
         self.orders += 1
-        if order.state in HOLDS_UNITS:
-            for sku, quantity in order.lines:
+        if state in HOLDS_UNITS:
+            for sku, quantity in lines:
                 self.units_by_sku[sku] = self.units_by_sku.get(sku, 0) + quantity
         self._expected.add(order)
 
