@@ -328,9 +328,11 @@ def check_orders_exist(events_by_order: Mapping[str, str], existing: AbstractSet
 
 
 def _lines(message: OrderCreated | OrderRejected) -> tuple[tuple[str, int], ...]:
-    # By index: at the end of an iteration over a repeated field stands an exception, which costs as much as all else.
     lines = message.lines
-    return tuple([((line := lines[at]).sku, line.quantity) for at in range(len(lines))])
+    if len(lines) == 1:  # as of most orders; the other way takes twice as long
+        line = lines[0]
+        return ((line.sku, line.quantity),)
+    return tuple([(line.sku, line.quantity) for line in lines])
 
 
 def _shown(position: Position | None) -> str:

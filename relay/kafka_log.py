@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
@@ -293,7 +293,7 @@ class KafkaLog:
                 for logged in page:
                     yield logged
 
-    async def read_pages(self, topics: Sequence[str]) -> AsyncIterator[Sequence[LoggedEvent]]:
+    async def read_pages(self, topics: Sequence[str]) -> AsyncIterator[Iterator[LoggedEvent]]:
         """See EventLog. Raises as `read` does."""
         counts = await partition_counts(self._bootstrap, topics)
         async with self._consumer() as consumer:
@@ -382,7 +382,7 @@ def _starts(consumer: Consumer, ends: Mapping[_Place, int], since: datetime) -> 
 
 async def _pages(
     consumer: Consumer, starts: Mapping[_Place, int], ends: dict[_Place, int] | None
-) -> AsyncIterator[Sequence[LoggedEvent]]:
+) -> AsyncIterator[Iterator[LoggedEvent]]:
     """Until every partition in `ends` is read up to there; for ever if None."""
     consumer.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
     heard = time.monotonic()
@@ -400,9 +400,8 @@ async def _pages(
         yield _logged_events(messages, ends)
 
 
-def _logged_events(messages: Sequence[Message], ends: dict[_Place, int] | None) -> list[LoggedEvent]:
+def _logged_events(messages: Sequence[Message], ends: dict[_Place, int] | None) -> Iterator[LoggedEvent]:
     """Those that lie before the ends. Takes out the ends that are reached."""
-    logged = []
     for message in messages:
         if (error := message.error()) is not None:
             if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):  # noqa: SLF001
@@ -422,5 +421,4 @@ def _logged_events(messages: Sequence[Message], ends: dict[_Place, int] | None) 
             event = read_event(topic, message.key(), message.value(), message.headers(), offset)
         except UnreadableRecord as error:
             raise UnreadableRecord(f"{topic}/{partition} at {offset}: {error}") from error
-        logged.append(LoggedEvent(event, partition, offset))
-    return logged
+        yield LoggedEvent(event, partition, offset)

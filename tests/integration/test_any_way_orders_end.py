@@ -113,7 +113,7 @@ class NoLog:
         return
         yield
 
-    async def read_pages(self, topics: Sequence[str]) -> AsyncIterator[Sequence[LoggedEvent]]:
+    async def read_pages(self, topics: Sequence[str]) -> AsyncIterator[Iterator[LoggedEvent]]:
         return
         yield
 

@@ -1,6 +1,6 @@
 """The audit follows orders through the outbox and onto the log, and asks again for those that it has not read."""
 
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
@@ -55,9 +55,9 @@ class Log:
     def __init__(self, *pages: Sequence[LoggedEvent]) -> None:
         self.pages = pages
 
-    async def read_pages(self, topics: Sequence[str]) -> AsyncIterator[Sequence[LoggedEvent]]:
+    async def read_pages(self, topics: Sequence[str]) -> AsyncIterator[Iterator[LoggedEvent]]:
         for each in self.pages:
-            yield [logged for logged in each if logged.event.topic in topics]
+            yield (logged for logged in each if logged.event.topic in topics)
 
 
 async def followed(read: Sequence[Order], journal: StandingJournal, *pages: Sequence[LoggedEvent]) -> list[Finding]:
