@@ -216,14 +216,14 @@ class OrderEvents:
     def logged(self, event: Event, partition: int) -> None:
         """An event of the log; each partition's in order."""
         self.events += 1
-        position = event.position
+        topic, position = event.topic, event.position
         # The number of a UUID: its own hash and comparison are written in Python.
-        stream = event.topic, partition, position.journal.int
+        stream = topic, partition, position.journal.int
         highest = self._highest.get(stream)
         advances = highest is None or position > highest
         if advances:
             self._highest[stream] = position
-        match = self._match[event.topic](event)
+        match = self._match[topic](event)
         if match is None:
             return
         new = self._expected.found.add(*match)
