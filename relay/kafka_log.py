@@ -324,7 +324,9 @@ class KafkaLog:
                 "fetch.wait.max.ms": 50,
                 # The default lets a full local queue hold up a partition for a second.
                 "fetch.queue.backoff.ms": 10,
-                "queued.max.messages.kbytes": 16_384,
+                # Beside each message the client keeps several times as much. Measured on 800,000 events: 1 MB ahead is
+                # as fast as 16, and the process stays at 165 MB instead of 389.
+                "queued.max.messages.kbytes": 1_024,
                 "reconnect.backoff.max.ms": 1_000,
                 "log_level": CLIENT_LOG_LEVEL,
             },
