@@ -31,6 +31,11 @@ from capacity.slopes import Drivers, Slopes, read_slopes
 ROUNDS = 50
 """The rate decides what a second's work costs an order, and that decides the rate; it settles within ten."""
 
+LEAST_CORES_LEFT = 0.1
+"""Clocks of CPU tick in hundredths of a second: beside busy programs a short run seems to be left less than nothing.
+What is foreseen of such a run is wrong, and is seen to be.
+"""
+
 COUNTS = Counts(gateways=1, stockds=2, owners=1, journals=1, partitions=SETTLED_PARTITIONS)
 
 
@@ -97,7 +102,7 @@ def _own_s(run: Run) -> float:
 
 def _cores_left(run: Run, cores: int) -> float:
     """By other programs."""
-    return float(cores - run["cpu_s"]["others"] / wall_s(run))
+    return max(LEAST_CORES_LEFT, float(cores - run["cpu_s"]["others"] / wall_s(run)))
 
 
 def _drivers(shape: Mapping[str, Any], alike: Sequence[Run], slopes: Slopes, rate: float) -> Drivers:

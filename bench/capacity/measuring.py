@@ -153,7 +153,7 @@ def _journal(target: str, cluster: System) -> dict[str, Any]:
 
 def _consumer(directory: Path, cluster: System, ends: Endpoints) -> dict[str, Any]:
     """How fast the consumer that every cluster runs works down the events of all the runs before."""
-    with consumer(CONSUMER, directory, ends, cluster.endpoint) as (pid, page):
+    with consumer(CONSUMER, directory, ends, cluster.stockds) as (pid, page):
         deadline = time.monotonic() + CONSUMER_STARTS_S
         while not (before := metric_total([page], HANDLED)) and time.monotonic() < deadline:
             time.sleep(0.05)

@@ -13,7 +13,7 @@ def run(stage: Stage) -> None:
     skus = very_many_skus(plan.many_skus)
     stage.say(f"writing {len(skus):,} SKUs")
     write_skus(stage.ends.cassandra, skus)
-    load = stream_load(plan, stage.cluster, skus, plan.many_messages)
+    load = stream_load(plan, stage.cluster, skus, plan.many_messages) | {"warm_messages": 1, "in_flight": 1}
     stage.run("skus", stage.cluster, f"{len(skus):,} SKUs", [load], {"skus": len(skus), "repetition": 0})
     for stockds in plan.stockds:
         with fleet(stockds, stage.directory, stage.ends, stage.cluster) as system:

@@ -1,8 +1,8 @@
 """How many calls have reached a server and wait to be taken up.
 
-The asyncio server of gRPC takes up one call in each turn of the event loop. All others wait inside gRPC, where a
-handler cannot see them: a gateway that was offered twice what it can serve had 256 orders in hand and thousands there.
-gRPC's own statistics (channelz) count calls as they arrive.
+A few calls are taken up in each turn of the event loop. All others wait inside gRPC, where a handler cannot see them: a
+gateway that was offered twice what it can serve had 256 orders in hand and thousands there. gRPC's own statistics
+(channelz) count calls as they arrive.
 """
 
 import asyncio
@@ -13,7 +13,7 @@ from collections.abc import Callable
 from typing import Any
 
 import grpc
-from grpc._cython import cygrpc  # type: ignore[attr-defined]  # as grpcio-channelz does
+from grpc._cython import cygrpc  # as grpcio-channelz does
 
 LOOK_INTERVAL_S = 0.01
 """One look costs 0.1 ms, so 1 % of a busy process, and nothing of one that has no calls."""

@@ -10,6 +10,7 @@ import structlog
 from google.protobuf.message import Message
 
 from sluice.errors import CannotListen
+from sluice.rpc import taking_calls
 from sluice.rpc.failure import RpcFailure
 
 MAX_RECEIVE_BYTES = 4 * 1024 * 1024
@@ -155,7 +156,7 @@ def _refusing(failure: RpcFailure) -> Handler:
 
 
 def new_server() -> grpc.aio.Server:
-    return grpc.aio.server(options=SERVER_OPTIONS)
+    return taking_calls.new_server(SERVER_OPTIONS)
 
 
 async def start(server: grpc.aio.Server, listen: str) -> int:
