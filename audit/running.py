@@ -167,20 +167,22 @@ async def watch(
 async def _follow_orders(events: OrderEvents, journal: Journals, log: EventLog) -> list[Finding]:
     """Through the outbox and onto the log."""
     findings: list[Finding] = []
-    own = {shard.journal_id for shard in journal.shards}
+    # Their numbers: a UUID's own hash and comparison are written in Python.
+    own = {shard.journal_id.int for shard in journal.shards}
     # Where the outbox is the log nothing ever waits, and its rows need not be read twice.
     for shard in journal.shards:
         if (await shard.backlog()).rows:
             findings += await _read_outbox(events, shard)
-    unknown: dict[str, str] = events.take_without_order()
-    for topic in TOPICS:
-        async for entry in log.read(topic, follow=False):
-            if entry.event.position.journal in own:
-                events.logged(entry.event, entry.partition)
-            if len(unknown) >= LOOK_UP_ORDERS:
-                findings += await _look_up(unknown, journal)
-                unknown = {}
-            unknown |= events.take_without_order()
+    unknown: dict[str, str] = {}
+    async for page in log.read_pages(TOPICS):
+        for event, partition, _ in page:
+            if event.position.journal.int in own:
+                events.logged(event, partition)
+        unknown |= events.take_without_order()
+        if len(unknown) >= LOOK_UP_ORDERS:
+            findings += await _look_up(unknown, journal)
+            unknown = {}
+    unknown |= events.take_without_order()
     findings += await _look_up(unknown, journal)
     findings += events.findings()
     return findings
@@ -199,9 +201,11 @@ async def _read_outbox(events: OrderEvents, journal: Journal) -> list[Finding]:
 
 
 async def _look_up(unknown: Mapping[str, str], journal: Journals) -> list[Finding]:
-    if not unknown:
-        return []
-    return check_orders_exist(unknown, set(await journal.find_orders(list(unknown))))
+    order_ids = list(unknown)
+    existing: set[str] = set()
+    for at in range(0, len(order_ids), LOOK_UP_ORDERS):
+        existing |= set(await journal.find_orders(order_ids[at : at + LOOK_UP_ORDERS]))
+    return check_orders_exist(unknown, existing)
 
 
 async def _ledgers(store: StockStore) -> AsyncIterator[Ledger]:

@@ -1,6 +1,8 @@
 """What is measured: the no-op server, the embedded gateway and the whole cluster, each started and surely stopped."""
 
-import asyncio
+import json
+import subprocess
+import sys
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -8,10 +10,12 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from audit.running import AuditReport, run_audit
+from audit.checks import Finding
+from audit.running import AuditReport
 from bench.launching import accepts_connections, module, running
 from bench.settling import wait_until_published
-from commands.audit import cluster_parts, embedded_parts
+from bench.workers import WorkerFailed
+from commands.audit import EXIT_FINDINGS
 from deploy.local import cluster, postgres, services
 from deploy.local.layout import ClusterSpec, Endpoints, address
 from deploy.local.ports import free_port, holder
@@ -63,7 +67,7 @@ def embedded(directory: Path) -> Iterator[System]:
             target,
             {"embedded": pid},
             ["embedded"],
-            lambda: asyncio.run(_audit_embedded(data_dir)),
+            partial(_audited, "--data-dir", str(data_dir)),
             nothing_to_drain,
         )
 
@@ -88,7 +92,7 @@ def whole_cluster(directory: Path, say: Callable[[str], None]) -> Iterator[tuple
             ends.gateways[0],
             {process.name: process.pid for process in processes},
             [process.name for process in processes if process.role in ("gateway", "stockd", "relay")],
-            lambda: asyncio.run(_audit_cluster(ends)),
+            partial(_audit_cluster, ends),
             partial(wait_until_published, ends.postgres),
             [process.metrics for process in processes if process.role == "stockd" and process.metrics],
             ",".join(f"{process.name}={process.endpoint}" for process in processes if process.role == "stockd"),
@@ -117,14 +121,26 @@ def nothing_but(name: str, pids: Mapping[str, int]) -> System:
     return System(name, "", pids, [], nothing_to_audit, nothing_to_drain)
 
 
-async def _audit_embedded(data_dir: Path) -> AuditReport:
-    async with embedded_parts(data_dir) as parts:
-        return await run_audit(parts.journal, parts.store, parts.log)
+def _audit_cluster(ends: Endpoints) -> AuditReport:
+    ledger = stock_store(ends)
+    given = ["--keyspace", ledger.keyspace, "--stock-store", ledger.stock_store]
+    given += ["--redis-url", ends.redis] if ends.redis else ["--cassandra", ledger.cassandra]
+    return _audited("--journal-url", ends.postgres, "--kafka", ends.kafka, *given)
 
 
-async def _audit_cluster(ends: Endpoints) -> AuditReport:
-    async with cluster_parts(ends.postgres, stock_store(ends), ends.kafka) as parts:
-        return await run_audit(parts.journal, parts.store, parts.log)
+def _audited(*where: str) -> AuditReport:
+    """As anybody runs it, in a process of its own: audits of two systems side by side then have a core each.
+
+    Raises WorkerFailed.
+    """
+    command = [sys.executable, "-m", "commands.main", "audit", *where, "--json"]
+    ended = subprocess.run(command, stdout=subprocess.PIPE, check=False)
+    if ended.returncode not in (0, EXIT_FINDINGS):
+        raise WorkerFailed(f"{command!r} could not look: {ended.stdout.decode()}")
+    found = json.loads(ended.stdout)
+    wrong = [] if found["audit"] == "ok" else found["audit"]
+    findings = [Finding(each["invariant"], each["subject"], each["message"]) for each in wrong]
+    return AuditReport(findings, found["orders"], found["skus"], found["events"], [])
 
 
 def nothing_to_drain() -> None:

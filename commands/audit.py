@@ -1,6 +1,7 @@
 """`sluice audit`: does what was sold add up, and is it all on the log? Exit status 0: yes, 1: no, 2: cannot look."""
 
 import asyncio
+import gc
 import json
 import time
 from collections.abc import AsyncIterator, Sequence
@@ -21,6 +22,7 @@ from audit.running import AuditReport, Look, run_confirmed_audit
 from audit.running import watch as watching
 from commands.data_dir import DATABASE_FILE
 from commands.options import load
+from commands.process import GC_THRESHOLDS
 from journal.embedded_log import EmbeddedLog
 from journal.events import MalformedOutboxRow
 from journal.migration import DatabaseTooNew, DatabaseTooOld
@@ -96,6 +98,8 @@ def audit(
     """Checks that nothing is oversold, lost or invented (I1 to I4, I6, I7), naming what is wrong and where to look.
     What it finds it looks at again before it says so: the system may be running.
     """
+    # Nothing of what is read has cycles, and looking for them would be a third of the work.
+    gc.set_threshold(*GC_THRESHOLDS)
     if journal_url is None:
         parts = embedded_parts(data_dir)
     else:

@@ -7,7 +7,7 @@ import asyncpg
 
 from journal.connections import Connection
 from journal.order_lines import decode_lines
-from sluice.model import Order, OrderState
+from sluice.model import STATE_OF_NUMBER, Order
 
 ORDER_COLUMNS = (
     "order_id::text, customer_id, lines, state, create_time, update_time, version, hold_end, reason, priority"
@@ -22,8 +22,19 @@ async def find_orders(connection: Connection, order_ids: Sequence[str]) -> Mappi
 
 def read_order(row: Iterable[Any]) -> Order:
     """Of the columns ORDER_COLUMNS."""
-    order_id, customer_id, lines, state, *rest = row
-    return Order(order_id, customer_id, decode_lines(lines), OrderState(state), *rest)
+    order_id, customer_id, lines, state, create_time, update_time, version, hold_end, reason, priority = row
+    return Order(
+        order_id,
+        customer_id,
+        decode_lines(lines),
+        STATE_OF_NUMBER[state],
+        create_time,
+        update_time,
+        version,
+        hold_end,
+        reason,
+        priority,
+    )
 
 
 def read_sums(rows: Sequence[asyncpg.Record]) -> Mapping[str, int]:

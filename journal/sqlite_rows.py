@@ -4,13 +4,14 @@ import json
 import sqlite3
 from collections.abc import Awaitable, Mapping, Sequence
 from datetime import UTC, datetime, timedelta
+from functools import lru_cache
 from typing import Any, TypeVar
 from uuid import UUID
 
 from journal.order_lines import decode_lines
 from journal.protocol import IncarnationRow
 from sluice.errors import JournalUnreachable
-from sluice.model import Order, OrderState
+from sluice.model import STATE_OF_NUMBER, Order
 from sluice.sqlite_file import SqliteUnavailable
 
 T = TypeVar("T")
@@ -44,7 +45,7 @@ def read_order(row: tuple[Any, ...]) -> Order:
         order_id,
         customer_id,
         decode_lines(lines),
-        OrderState(state),
+        STATE_OF_NUMBER[state],
         time_of(create_time),
         time_of(update_time),
         version,
@@ -64,7 +65,9 @@ def microseconds(time: datetime) -> int:
     return (time - _EPOCH) // MICROSECOND
 
 
+@lru_cache(maxsize=1_024)
 def time_of(microseconds: int) -> datetime:
+    """Orders of one transaction share their times."""
     return _EPOCH + timedelta(microseconds=microseconds)
 
 

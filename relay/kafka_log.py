@@ -6,7 +6,7 @@ import logging
 import threading
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping, Sequence
+from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
 from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
@@ -36,8 +36,9 @@ QUEUE_KBYTES = 65_536
 CLOSE_LIMIT_S = 5.0
 """The poll thread ends within POLL_S; a longer wait would only hide that it is stuck."""
 
-CONSUME_EVENTS = 2_000
-"""Measured: 360,000 events/s at this size, and about 2 MB."""
+CONSUME_EVENTS = 200
+"""At a time. Of more, what was made first has left the processor's cache when it is used: measured, 3.2 µs an event at
+this size and 6.2 µs at 1,000."""
 
 CONSUME_WAIT_S = 0.1
 """`consume` does not hear of cancellation before this is over."""
@@ -270,6 +271,10 @@ class KafkaPublisher:
             _log.warning("kafka_client_error", error=str(error))
 
 
+_Place = tuple[str, int]
+"""(topic, partition)"""
+
+
 class KafkaLog:
     """Reads without a group: every read starts at the oldest record, and commits nothing."""
 
@@ -280,22 +285,32 @@ class KafkaLog:
         """See EventLog: events of one partition in order, partitions as they come. Partitions added while following
         are not read. Raises LogUnreachable, UnusableTopic, UnreadableRecord.
         """
-        count = (await partition_counts(self._bootstrap, [topic]))[topic]
+        counts = await partition_counts(self._bootstrap, [topic])
         async with self._consumer() as consumer:
-            ends = None if follow else await asyncio.to_thread(_ends, consumer, topic, count)
-            starts = dict.fromkeys(range(count) if ends is None else ends, OFFSET_BEGINNING)
-            async for message in _messages(consumer, topic, starts, ends):
-                yield _logged_event(message)
+            ends = None if follow else await asyncio.to_thread(_ends, consumer, counts)
+            starts = dict.fromkeys(_partitions(counts) if ends is None else ends, OFFSET_BEGINNING)
+            async for page in _pages(consumer, starts, ends):
+                for logged in page:
+                    yield logged
+
+    async def read_pages(self, topics: Sequence[str]) -> AsyncIterator[Iterator[LoggedEvent]]:
+        """See EventLog. Raises as `read` does."""
+        counts = await partition_counts(self._bootstrap, topics)
+        async with self._consumer() as consumer:
+            ends = await asyncio.to_thread(_ends, consumer, counts)
+            async for page in _pages(consumer, dict.fromkeys(ends, OFFSET_BEGINNING), ends):
+                yield page
 
     async def read_since(self, topic: str, since: datetime) -> AsyncIterator[LoggedEvent]:
         """As `read`, of what was published since then, up to the moment of the call."""
-        count = (await partition_counts(self._bootstrap, [topic]))[topic]
+        counts = await partition_counts(self._bootstrap, [topic])
         async with self._consumer() as consumer:
-            ends = await asyncio.to_thread(_ends, consumer, topic, count)
-            starts = await asyncio.to_thread(_starts, consumer, topic, ends, since)
-            newer = {partition: ends[partition] for partition in starts}
-            async for message in _messages(consumer, topic, starts, newer):
-                yield _logged_event(message)
+            ends = await asyncio.to_thread(_ends, consumer, counts)
+            starts = await asyncio.to_thread(_starts, consumer, ends, since)
+            newer = {place: ends[place] for place in starts}
+            async for page in _pages(consumer, starts, newer):
+                for logged in page:
+                    yield logged
 
     @asynccontextmanager
     async def _consumer(self) -> AsyncIterator[Consumer]:
@@ -309,7 +324,9 @@ class KafkaLog:
                 "fetch.wait.max.ms": 50,
                 # The default lets a full local queue hold up a partition for a second.
                 "fetch.queue.backoff.ms": 10,
-                "queued.max.messages.kbytes": 16_384,
+                # Beside each message the client keeps several times as much. Measured on 800,000 events: 1 MB ahead is
+                # as fast as 16, and the process stays at 165 MB instead of 389.
+                "queued.max.messages.kbytes": 1_024,
                 "reconnect.backoff.max.ms": 1_000,
                 "log_level": CLIENT_LOG_LEVEL,
             },
@@ -324,14 +341,18 @@ class KafkaLog:
         """Each read closes what it opened."""
 
 
-def _ends(consumer: Consumer, topic: str, count: int) -> dict[int, int]:
-    """One past the last record, by partition; partitions that hold nothing are left out."""
+def _partitions(counts: Mapping[str, int]) -> list[_Place]:
+    return [(topic, partition) for topic, count in counts.items() for partition in range(count)]
+
+
+def _ends(consumer: Consumer, counts: Mapping[str, int]) -> dict[_Place, int]:
+    """One past the last record; partitions that hold nothing are left out."""
     ends = {}
     deadline = time.monotonic() + ANSWER_LIMIT_S
-    for partition in range(count):
-        low, high = _marks(consumer, TopicPartition(topic, partition), deadline)
+    for place in _partitions(counts):
+        low, high = _marks(consumer, TopicPartition(*place), deadline)
         if low < high:
-            ends[partition] = high
+            ends[place] = high
     return ends
 
 
@@ -350,53 +371,56 @@ def _marks(consumer: Consumer, partition: TopicPartition, deadline: float) -> tu
         return marks
 
 
-def _starts(consumer: Consumer, topic: str, ends: Mapping[int, int], since: datetime) -> dict[int, int]:
+def _starts(consumer: Consumer, ends: Mapping[_Place, int], since: datetime) -> dict[_Place, int]:
     """The first record of each partition that is not older; partitions without one are left out."""
-    asked = [TopicPartition(topic, partition, int(since.timestamp() * 1000)) for partition in ends]
+    asked = [TopicPartition(*place, int(since.timestamp() * 1000)) for place in ends]
     try:
         found = consumer.offsets_for_times(asked, timeout=ANSWER_LIMIT_S)
     except KafkaException as error:
         raise LogUnreachable(str(error)) from error
-    return {place.partition: place.offset for place in found if 0 <= place.offset < ends[place.partition]}
+    starts = {(each.topic, each.partition): each.offset for each in found}
+    return {place: offset for place, offset in starts.items() if 0 <= offset < ends[place]}
 
 
-async def _messages(
-    consumer: Consumer, topic: str, starts: Mapping[int, int], ends: dict[int, int] | None
-) -> AsyncIterator[Message]:
+async def _pages(
+    consumer: Consumer, starts: Mapping[_Place, int], ends: dict[_Place, int] | None
+) -> AsyncIterator[Iterator[LoggedEvent]]:
     """Until every partition in `ends` is read up to there; for ever if None."""
-    consumer.assign([TopicPartition(topic, partition, offset) for partition, offset in starts.items()])
+    consumer.assign([TopicPartition(*place, offset) for place, offset in starts.items()])
     heard = time.monotonic()
     while ends is None or ends:
-        messages = await asyncio.to_thread(consumer.consume, CONSUME_EVENTS, CONSUME_WAIT_S)
+        # What is here already needs no thread, whose hand-over takes as long as a quarter of the page.
+        messages = consumer.consume(CONSUME_EVENTS, 0)
+        if messages:
+            await asyncio.sleep(0)  # whoever else is on the loop has a turn
+        else:
+            messages = await asyncio.to_thread(consumer.consume, CONSUME_EVENTS, CONSUME_WAIT_S)
         if messages:
             heard = time.monotonic()
         elif ends is not None and time.monotonic() - heard > STALL_LIMIT_S:
-            raise LogUnreachable(f"nothing came from {topic} for {STALL_LIMIT_S:g} s, {sorted(ends)} not at their ends")
-        for message in messages:
-            if (error := message.error()) is not None:
-                if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):  # noqa: SLF001
-                    continue
-                raise LogUnreachable(str(error))
-            if ends is None:
-                yield message
+            raise LogUnreachable(f"nothing came for {STALL_LIMIT_S:g} s, not at their ends are {sorted(ends)}")
+        yield _logged_events(messages, ends)
+
+
+def _logged_events(messages: Sequence[Message], ends: dict[_Place, int] | None) -> Iterator[LoggedEvent]:
+    """Those that lie before the ends. Takes out the ends that are reached."""
+    for message in messages:
+        if (error := message.error()) is not None:
+            if error.retriable() or error.code() in (KafkaError._TRANSPORT, KafkaError._ALL_BROKERS_DOWN):  # noqa: SLF001
                 continue
-            partition, offset = message.partition(), message.offset()
-            assert partition is not None
-            assert offset is not None
-            end = ends.get(partition, 0)
-            if offset < end:
-                yield message
+            raise LogUnreachable(str(error))
+        topic, partition, offset = message.topic(), message.partition(), message.offset()
+        assert topic is not None
+        assert partition is not None
+        assert offset is not None
+        if ends is not None:
+            end = ends.get((topic, partition), 0)
             if offset >= end - 1:
-                ends.pop(partition, None)
-
-
-def _logged_event(message: Message) -> LoggedEvent:
-    topic, partition, offset = message.topic(), message.partition(), message.offset()
-    assert topic is not None
-    assert partition is not None
-    assert offset is not None
-    try:
-        event = read_event(topic, message.key(), message.value(), message.headers(), offset)
-    except UnreadableRecord as error:
-        raise UnreadableRecord(f"{topic}/{partition} at {offset}: {error}") from error
-    return LoggedEvent(event, partition, offset)
+                ends.pop((topic, partition), None)
+            if offset >= end:
+                continue
+        try:
+            event = read_event(topic, message.key(), message.value(), message.headers(), offset)
+        except UnreadableRecord as error:
+            raise UnreadableRecord(f"{topic}/{partition} at {offset}: {error}") from error
+        yield LoggedEvent(event, partition, offset)

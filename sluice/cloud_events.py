@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Any
 from uuid import UUID
 
-from sluice.seams.event_log import NO_JOURNAL, TOPIC_ORDER_REQUESTED, Event, Position
+from sluice.seams.event_log import NO_JOURNAL, TOPIC_ORDER_REQUESTED, TOPIC_STOCK_CHANGED, Event, Position
 from sluice.trace_context import TRACEPARENT, TRACESTATE, TraceContext, read_trace_context
 
 HeaderValue = str | bytes | None
@@ -117,7 +117,7 @@ def _usual_event(topic: str, key: bytes, value: bytes, headers: Any) -> Event:
     journal, number = _row(row)
     return Event(
         topic,
-        _often(key),
+        _often(key) if topic == TOPIC_STOCK_CHANGED else key.decode(),  # order ids do not repeat
         value,
         event_id.decode(),
         _often(event_type),

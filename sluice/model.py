@@ -4,7 +4,7 @@ Plain data only. An order id is a canonical string (lower-case UUID with hyphens
 arrives, how it is answered and how it is keyed on Kafka, and the database drivers parse it in C.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from datetime import datetime, timedelta
 from enum import IntEnum
 from typing import NamedTuple
@@ -54,6 +54,9 @@ class OrderState(IntEnum):
     CANCELLED = 7
     REJECTED = 8
 
+
+STATE_OF_NUMBER: Mapping[int, OrderState] = {state.value: state for state in OrderState}
+"""For who reads millions of rows: `OrderState(number)` takes ten times as long."""
 
 HOLDS_UNITS = frozenset({OrderState.CREATED, OrderState.VALIDATED, OrderState.CONFIRMED, OrderState.HELD})
 """An order in any other state never had units, or has given them back."""

@@ -113,6 +113,10 @@ class NoLog:
         return
         yield
 
+    async def read_pages(self, topics: Sequence[str]) -> AsyncIterator[Iterator[LoggedEvent]]:
+        return
+        yield
+
 
 class Started(NamedTuple):
     engine: Engine

@@ -64,6 +64,27 @@ async def test_events_come_back_as_they_were_each_key_in_order_in_its_slots_part
             assert [entry.event for entry in logged if entry.event.key == key] == [e for e in sent if e.key == key]
 
 
+async def test_pages_hold_every_event_of_several_topics_and_end_where_the_log_ended(kafka_bootstrap: str) -> None:
+    suffix, counts = await topics_of_this_test(kafka_bootstrap)
+    publisher = KafkaPublisher(kafka_bootstrap, first_maps(counts))
+    before, after = events_of(3_000, 1, suffix), events_of(300, 2, suffix)
+    await publisher.publish(before)
+    log = KafkaLog(kafka_bootstrap)
+    read: list[LoggedEvent] = []
+    async for page in log.read_pages(list(counts)):
+        if not read:
+            await publisher.publish(after)
+        read += page
+    await publisher.close()
+    assert len(read) == len(before)
+    assert {logged.event for logged in read} == set(before)
+    places = [(logged.event.topic, logged.partition) for logged in read]
+    for place in set(places):
+        offsets = [logged.offset for logged, its in zip(read, places, strict=True) if its == place]
+        assert offsets == list(range(len(offsets)))
+    assert len([logged async for page in log.read_pages(list(counts)) for logged in page]) == len(before + after)
+
+
 async def test_a_record_is_a_cloud_event_in_binary_mode(kafka_bootstrap: str) -> None:
     suffix, counts = await topics_of_this_test(kafka_bootstrap)
     created, _ = events_of(1, 42, suffix)

@@ -6,6 +6,7 @@ from uuid import UUID
 
 import pytest
 
+from audit import checks
 from audit.checks import (
     Finding,
     HeldUnits,
@@ -89,6 +90,18 @@ def test_i2_a_server_with_more_uncounted_than_the_cap() -> None:
     assert check_counts(_counter(9_999), _counts(one=5), sold) == []
     (finding,) = check_counts(_counter(9_999), _counts(one=4), sold)
     assert finding[:2] == ("I2", "apple")
+
+
+def test_i11_a_counter_sku_that_looks_sold_out_has_no_more_unsold_units_than_the_bound(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    sold = {ONE: {"apple": 7}}
+    assert check_counts(_counter(10), _counts(one=10), sold) == []
+    # As it is reckoned it is never below what is unsold while all units count as sold; so somebody breaks it.
+    monkeypatch.setattr(checks, "max_undersell", lambda *_: 2)
+    findings = check_counts(_counter(10), _counts(one=10), sold)
+    assert findings == [Finding("I11", "apple", "3 units are unsold while it looks sold out; the bound is 2")]
+    assert check_counts(_counter(10), _counts(one=9), sold) == [], "one can still be had"
 
 
 def test_i2_a_sku_that_was_sold_but_never_created() -> None:
@@ -212,6 +225,21 @@ def test_i6_an_event_of_another_customer() -> None:
     assert findings == [Finding("I6", A.order_id, f"event {A.order_id}/1 does not say what the order says")]
 
 
+def test_i6_an_event_of_another_time() -> None:
+    created, *changed = events_of(1, A)
+    findings, _ = findings_of([A], [created._replace(time_ms=created.time_ms + 1), *changed])
+    assert Finding("I6", A.order_id, f"event {A.order_id}/1 does not say what the order says") in findings
+    apple, pear = changed
+    findings, _ = findings_of([A], [created, apple._replace(time_ms=apple.time_ms + 1), pear])
+    assert Finding("I6", A.order_id, f"event {apple.event_id} is of no line of the order") in findings
+
+
+def test_i6_a_stock_changed_of_no_line() -> None:
+    _, *changed = events_of(1, order(1, Line("apple", 1), Line("pear", 3)))
+    findings, _ = findings_of([A], events_of(1, A) + changed)
+    assert findings == [Finding("I6", A.order_id, f"event {A.order_id}/1/pear is of no line of the order")]
+
+
 def rejection_of(number: int, rejected: Order, reason: str) -> list[Event]:
     rejection = Rejection(NewOrder(*rejected[:3]), reason, "apple", 7)
     payload, count = encode_rejection_events([rejection], TIME)
@@ -287,6 +315,24 @@ def test_i7_an_order_that_was_ended_and_confirmed() -> None:
     ]
 
 
+def test_i7_an_order_that_ended_and_went_on() -> None:
+    cancelled, no = moved(2, A, OrderState.CANCELLED)
+    confirmed, yes = moved(3, cancelled, OrderState.CONFIRMED)
+    findings, _ = findings_of([confirmed], events_of(1, A) + no[:1] + yes)
+    assert (
+        Finding("I7", A.order_id, f"event {A.order_id}/2 says order-cancelled: the order has come elsewhere")
+        in findings
+    )
+
+
+def test_i7_a_change_of_state_that_no_order_can_have() -> None:
+    _, never = moved(2, A._replace(version=0), OrderState.CONFIRMED)
+    findings, _ = findings_of([A], events_of(1, A) + never)
+    assert findings == [
+        Finding("I7", A.order_id, f"event {A.order_id}/1 says order-confirmed: the order has come elsewhere")
+    ]
+
+
 def test_units_that_came_back_to_a_server_that_never_took_any_are_held_by_it() -> None:
     assert held_units(ledger(10, 5, one=5), {ONE: {"apple": 5}, TWO: {"apple": -2}}, {}) == [
         HeldUnits("apple", TWO, None, 2, stranded=True)
@@ -302,3 +348,15 @@ def test_an_order_with_more_events_than_a_column_holds_is_followed_too() -> None
     assert findings_of([long, B], events_of(1, long) + events_of(2, B)) == ([], {})
     findings, _ = findings_of([long, B], events_of(1, long)[:-1] + events_of(2, B))
     assert findings == [Finding("I6", long.order_id, "1 of its 64 lines have no stock-changed")]
+
+
+def test_each_order_is_found_by_its_id_however_alike_ids_are() -> None:
+    ids = sorted(UUID(int=high << 64 | low) for high in (0, 1, 2**63, 2**64 - 1) for low in (0, 1, 2**63, 2**64 - 1))[
+        1:
+    ]
+    orders = [order(each.int) for each in ids]
+    logged = [event for number, each in enumerate(orders, 1) for event in events_of(number, each)]
+    assert findings_of(orders, logged) == ([], {})
+    for left_out in (0, 3, 8, len(orders) - 1):
+        others = [each for number, each in enumerate(orders) if number != left_out]
+        assert set(findings_of(others, logged)[1]) == {orders[left_out].order_id}
