@@ -19,7 +19,7 @@ from sluice._gen.events.v1.events_pb2 import (
     OrderValidated,
     StockChanged,
 )
-from sluice.counting import UNCOUNTED_CAP, counted, drift, max_oversell, max_undersell
+from sluice.counting import UNCOUNTED_CAP, closed_sellers, drift, max_oversell
 from sluice.model import HOLDS_UNITS, Order, OrderState, StockPolicy
 from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
@@ -100,30 +100,40 @@ def check_ledger(ledger: Ledger, spends: Mapping[UUID, UnitsBySku]) -> list[Find
     return findings
 
 
-def check_counts(ledger: Ledger, counts: Counts, spends: Mapping[UUID, UnitsBySku]) -> list[Finding]:
+def check_counts(
+    ledger: Ledger, counts: Counts, spends: Mapping[UUID, UnitsBySku], later: Mapping[UUID, UnitsBySku]
+) -> list[Finding]:
     """I1, I2 and I11 of a SKU with the policy `counter`: no more is oversold, uncounted or hidden than is promised.
-    `spends` are the lesser of those read before and after the counts.
+    `spends` are the lesser of those read before and after the counts; `later` those read after them.
     """
     findings = []
     sku = ledger.sku
-    sold_by = {incarnation: units[sku] for incarnation, units in spends.items() if units.get(sku)}
+    sold_by = _sold_by(spends, sku)
     restocked = sum(ledger.restocks.values())
     oversold = sum(sold_by.values()) - restocked
     bound = max_oversell(counts, restocked)
     if oversold > bound:
         findings.append(Finding("I1", sku, f"{oversold} units are sold beyond what was there; the bound is {bound}"))
-    unsold, hidden = -oversold, max_undersell(counts, restocked, sum(sold_by.values()))
-    if counted(counts) >= restocked and unsold > hidden:
-        findings.append(
-            Finding("I11", sku, f"{unsold} units are unsold while it looks sold out; the bound is {hidden}")
-        )
-    uncounted = drift(counts, sold_by, sold_by)
+    closed = closed_sellers(counts)
+    selling = drift(counts, sold_by, sold_by.keys() - closed)
+    # They sell no more, and were counted once and for all.
+    gone = drift(counts, _sold_by(later, sku), closed)
+    uncounted = {incarnation: -units for incarnation, units in selling.items() if -units > UNCOUNTED_CAP}
+    uncounted |= {incarnation: -units for incarnation, units in gone.items() if units < 0}
     findings += [
-        Finding("I2", sku, f"incarnation {incarnation} sold {-units} units that nobody else can see")
+        Finding("I2", sku, f"incarnation {incarnation} sold {units} units that nobody else can see")
         for incarnation, units in uncounted.items()
-        if -units > UNCOUNTED_CAP
+    ]
+    findings += [
+        Finding("I11", sku, f"{units} units count as sold by incarnation {incarnation}, which did not sell them")
+        for incarnation, units in gone.items()
+        if units > 0
     ]
     return findings
+
+
+def _sold_by(spends: Mapping[UUID, UnitsBySku], sku: str) -> dict[UUID, int]:
+    return {incarnation: units[sku] for incarnation, units in spends.items() if units.get(sku)}
 
 
 def held_units(

@@ -99,7 +99,7 @@ async def run_audit(journal: Journals, store: StockStore, log: EventLog) -> Audi
     for ledger in ledgers:
         findings += check_ledger(ledger, least)
         if ledger.sku in counts:
-            findings += check_counts(ledger, counts[ledger.sku], least)
+            findings += check_counts(ledger, counts[ledger.sku], least, after)
     incarnations = {row.incarnation: row for row in await journal.incarnations()}
     held = [units for ledger in ledgers for units in held_units(ledger, after, incarnations)]
     findings += check_spends(events.units_by_sku, _by_sku(before), _by_sku(after))

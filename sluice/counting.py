@@ -35,8 +35,12 @@ def counted(counts: Counts) -> int:
 
 def open_sellers(counts: Counts) -> set[UUID]:
     """Incarnations that may still sell, or whose last sales may not be counted yet."""
-    sellers = {cell.incarnation for cell in counts.added}
-    return sellers - {cell.incarnation for cell in counts.closed if cell.number == ALL_CELLS}
+    return {cell.incarnation for cell in counts.added} - closed_sellers(counts)
+
+
+def closed_sellers(counts: Counts) -> set[UUID]:
+    """Incarnations that sell no more, and of which it is stated what they sold."""
+    return {cell.incarnation for cell in counts.closed if cell.number == ALL_CELLS}
 
 
 def max_oversell(counts: Counts, restocked: int, cap: int = UNCOUNTED_CAP) -> int:

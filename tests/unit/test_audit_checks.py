@@ -6,7 +6,6 @@ from uuid import UUID
 
 import pytest
 
-from audit import checks
 from audit.checks import (
     Finding,
     HeldUnits,
@@ -23,7 +22,7 @@ from journal.protocol import IncarnationRow, OutboxRow, Rejection, Transition
 from sluice.counting import UNCOUNTED_CAP
 from sluice.model import Line, NewOrder, Order, OrderState, StockPolicy
 from sluice.seams.event_log import Event
-from sluice.seams.stock_store import Cell, Counts, Ledger, Row
+from sluice.seams.stock_store import ALL_CELLS, Cell, Counts, Ledger, Row
 
 TIME = datetime(2026, 11, 20, 12, 0, 0, 123_456, tzinfo=UTC)
 LATER = TIME + timedelta(minutes=5)
@@ -80,28 +79,37 @@ def test_of_a_counter_sku_nothing_is_taken() -> None:
 
 def test_i1_a_counter_sku_may_be_oversold_up_to_the_bound() -> None:
     sold = {ONE: {"apple": 12}, TWO: {"apple": 8, "pear": 1}}
-    assert check_counts(_counter(10), _counts(one=12, two=8), sold) == []
-    findings = check_counts(_counter(10), _counts(one=12), sold)
+    assert check_counts(_counter(10), _counts(one=12, two=8), sold, sold) == []
+    findings = check_counts(_counter(10), _counts(one=12), sold, sold)
     assert findings == [Finding("I1", "apple", "10 units are sold beyond what was there; the bound is 0")]
 
 
 def test_i2_a_server_with_more_uncounted_than_the_cap() -> None:
     sold = {ONE: {"apple": UNCOUNTED_CAP + 5}}
-    assert check_counts(_counter(9_999), _counts(one=5), sold) == []
-    (finding,) = check_counts(_counter(9_999), _counts(one=4), sold)
+    assert check_counts(_counter(9_999), _counts(one=5), sold, sold) == []
+    (finding,) = check_counts(_counter(9_999), _counts(one=4), sold, sold)
     assert finding[:2] == ("I2", "apple")
 
 
-def test_i11_a_counter_sku_that_looks_sold_out_has_no_more_unsold_units_than_the_bound(
-    monkeypatch: pytest.MonkeyPatch,
-) -> None:
+def test_of_a_server_that_is_gone_every_unit_counts_and_no_other() -> None:
     sold = {ONE: {"apple": 7}}
-    assert check_counts(_counter(10), _counts(one=10), sold) == []
-    # As it is reckoned it is never below what is unsold while all units count as sold; so somebody breaks it.
-    monkeypatch.setattr(checks, "max_undersell", lambda *_: 2)
-    findings = check_counts(_counter(10), _counts(one=10), sold)
-    assert findings == [Finding("I11", "apple", "3 units are unsold while it looks sold out; the bound is 2")]
-    assert check_counts(_counter(10), _counts(one=9), sold) == [], "one can still be had"
+    assert check_counts(_counter(10), _closed(7), sold, sold) == []
+    assert check_counts(_counter(10), _closed(7), {ONE: {"apple": 5}}, sold) == [], "it sold on after the first look"
+    assert check_counts(_counter(10), _closed(10), sold, sold) == [
+        Finding("I11", "apple", f"3 units count as sold by incarnation {ONE}, which did not sell them")
+    ]
+    assert check_counts(_counter(10), _closed(6), sold, sold) == [
+        Finding("I2", "apple", f"incarnation {ONE} sold 1 units that nobody else can see")
+    ]
+
+
+def test_a_server_that_sells_may_have_counted_what_came_back_since() -> None:
+    sold = {ONE: {"apple": 7}}
+    assert check_counts(_counter(10), _counts(one=10), sold, sold) == []
+
+
+def _closed(units: int) -> Counts:
+    return Counts({Cell(ONE, 0): 2}, {Cell(ONE, ALL_CELLS): units})
 
 
 def test_i2_a_sku_that_was_sold_but_never_created() -> None:
