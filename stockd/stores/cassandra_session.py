@@ -9,7 +9,15 @@ from collections import deque
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
-from cassandra import ConsistencyLevel, CoordinationFailure, DriverException, OperationTimedOut, Timeout, Unavailable
+from cassandra import (
+    ConsistencyLevel,
+    CoordinationFailure,
+    DriverException,
+    InvalidRequest,
+    OperationTimedOut,
+    Timeout,
+    Unavailable,
+)
 from cassandra import cluster as driver
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.connection import ConnectionException
@@ -107,9 +115,13 @@ class CassandraSession:
         return await asyncio.to_thread(self._stands, keyspace, tables)
 
     async def prepare(self, cql: str) -> Any:
-        """Raises StoreUnreachable."""
+        """Raises StoreUnreachable, also for a table that another process is just making: a node shows it in its list of
+        tables a moment before statements may speak of it.
+        """
         try:
             return await asyncio.to_thread(self._session.prepare, cql)
+        except InvalidRequest as error:
+            raise StoreUnreachable(f"Cassandra does not know what this speaks of: {cql.strip()}: {error}") from error
         except Exception as error:
             raise _translated(error) from error
 
