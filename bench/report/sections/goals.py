@@ -6,6 +6,7 @@ from bench import earlier_goals
 from bench.goals import Goal, judge
 from bench.report import wording
 from bench.report.blocks import Block, Bullets, Heading, Table, Text
+from bench.report.sections.remedies import remedies
 from bench.report.selecting import Document, parts_by_role
 
 LARGEST_PARTS = 6
@@ -40,7 +41,7 @@ def _table(goals: Sequence[Goal], *, keyed: bool) -> Table:
 
 
 def _in_the_way(document: Document, judged: Sequence[Goal]) -> list[Block]:
-    """The cost stack of those that do not hold."""
+    """The cost stack of those that do not hold, and what would help."""
     missed = sorted({goal.key for goal in judged if goal.holds is False})
     columns = parts_by_role(document)
     lines = []
@@ -49,6 +50,9 @@ def _in_the_way(document: Document, judged: Sequence[Goal]) -> list[Block]:
         largest = ", ".join(f"{part} {wording.micros(us)}" for part, us in parts[:LARGEST_PARTS])
         keys = ", ".join(key for key in missed if name in _PROFILES.get(key, ()))
         lines.append(f"{keys}: {name}, {wording.micros(sum(columns[name].values()))} µs an order: {largest}")
-    if not lines:
-        return []
-    return [Text("Where the CPU goes in what is missed, largest parts first:"), Bullets(lines)]
+    found: list[Block] = []
+    if lines:
+        found += [Text("Where the CPU goes in what is missed, largest parts first:"), Bullets(lines)]
+    if helping := remedies(document, missed):
+        found += [Text("How far it is, and what would remove it:"), Bullets(helping)]
+    return found
