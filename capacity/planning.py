@@ -181,6 +181,10 @@ def _refusals(part: Part, load: Load) -> list[str]:
 def _notes(counts: Counts, slopes: Slopes) -> tuple[str, ...]:
     connections = counts.gateways * CONNECTIONS
     notes = [f"each gateway speaks to {counts.stockds:,} stockd and {counts.journals:,} PostgreSQL shards"]
+    if alone := [name for name, count in (("gateway", counts.gateways), ("stockd", counts.stockds)) if count == 1]:
+        notes.append(
+            f"without a second {' and a second '.join(alone)} orders wait whenever one is started again or lost"
+        )
     if connections > slopes.max_connections:
         notes.append(
             f"each database has {connections:,} connections of gateways, where it was measured with at most "

@@ -157,3 +157,11 @@ def test_consumers_handle_every_event() -> None:
 
 def test_a_plan_can_be_written_down() -> None:
     assert asdict(plan(Load(1_000), SLOPES))["load"]["orders_per_s"] == 1_000
+
+
+def test_a_plan_says_which_processes_have_no_other_beside_them() -> None:
+    small, large = plan(Load(1_000), SLOPES), plan(Load(300_000), SLOPES)
+    assert any("without a second gateway and a second stockd" in note for note in small.notes)
+    assert large.counts.gateways > 1
+    assert large.counts.stockds > 1
+    assert not any("without a second" in note for note in large.notes)
