@@ -34,7 +34,7 @@ def _tigerbeetle(document: Document) -> str:
 def _journal(document: Document) -> str:
     rate = spread(fastest_journal(document, "postgresql")).middle
     return (
-        f"{_stream_budget(document, rate * goals.AGAINST_JOURNAL)} The journal alone has both cores in the run that it"
+        f"{_stream_budget(document, rate * goals.AGAINST_JOURNAL)} The journal alone has all cores in the run that it"
         " is compared with. A core for the gateway would do, or its way of an order (reading, checking, encoding"
         " events) outside of Python."
     )
@@ -93,16 +93,11 @@ def _at_scale(document: Document) -> str:
 
 def _drain(document: Document) -> str:
     behind = select(document, "drain", "cluster", load="behind")
-    relay = spread(
-        [
-            1e6 * sum(s for name, s in run["cpu_s"].items() if role_of(name) == "relay") / run["accepted"]
-            for run in behind
-        ]
-    ).middle
+    relay = spread(own_cpu_us(behind, ("relay",))).middle
     accepted = spread([run["orders_per_s"] for run in behind]).middle
     return (
         f"a journal has one relay, a process of one core that needs {wording.micros(relay)} µs for an order; orders"
-        f" were accepted every {wording.micros(1e6 / accepted)} µs, with both cores. Several journals have as many"
+        f" were accepted every {wording.micros(1e6 / accepted)} µs, with all cores. Several journals have as many"
         " relays, if there are cores for them; with one, its loop and the encoding of headers would have to leave"
         " Python."
     )
