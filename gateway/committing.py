@@ -84,6 +84,9 @@ class Placement:
         self.for_all: Outcome | None = None
         """What became of every order, if it was the same for all, as it mostly is."""
         self._outcomes: dict[str, CommitOutcome] = {}
+        self.given_back: set[str] = set()
+        """SKUs of which units were granted to orders that do not get them: free again when the rest is committed."""
+        self._limits: dict[tuple[str, str], tuple[int, CustomerLimit]] = {}
         self.done: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
     def of(self, order_id: str) -> CommitOutcome | None:
@@ -125,6 +128,7 @@ class Placement:
                 rest.append(order)
             else:
                 self._outcomes[order.order_id] = answer_for_existing(order, stored)
+                self._give_back(order)
         self.undecided = rest
 
     def decide_limited(self, reached: Mapping[str, CustomerLimit]) -> None:
@@ -134,8 +138,26 @@ class Placement:
             if limit is None:
                 rest.append(order)
             else:
-                self._outcomes[order.order_id] = Refused(Reason.CUSTOMER_LIMIT, limit.sku, limit=limit.units)
+                self._outcomes[order.order_id] = beyond_limit(limit)
+                self._give_back(order)
+                self._note_limit(order, limit)
         self.undecided = rest
+
+    def limit_for(self, order: NewOrder) -> CustomerLimit | None:
+        """The limit that an order of the same customer went beyond which wanted no more of the SKU than this one."""
+        for sku, quantity in order.lines if self._limits else ():
+            least, limit = self._limits.get((order.customer_id, sku), (0, None))
+            if limit is not None and quantity >= least:
+                return limit
+        return None
+
+    def _note_limit(self, order: NewOrder, limit: CustomerLimit) -> None:
+        key, quantity = (order.customer_id, limit.sku), _quantity_of(order, limit.sku)
+        if key not in self._limits or quantity < self._limits[key][0]:
+            self._limits[key] = (quantity, limit)
+
+    def _give_back(self, order: NewOrder) -> None:
+        self.given_back.update(line.sku for line in order.lines)
 
     def finish(self) -> None:
         if not self.done.done():
@@ -143,6 +165,14 @@ class Placement:
 
 
 _hold_of = attrgetter("hold")
+
+
+def _quantity_of(order: NewOrder, sku: str) -> int:
+    return next(line.quantity for line in order.lines if line.sku == sku)
+
+
+def beyond_limit(limit: CustomerLimit) -> Refused:
+    return Refused(Reason.CUSTOMER_LIMIT, limit.sku, limit=limit.units)
 
 
 def answer_for_existing(order: NewOrder, stored: Order) -> Outcome:

@@ -17,6 +17,7 @@ from gateway.committing import (
     Placement,
     ReserveAgain,
     answer_for_existing,
+    beyond_limit,
 )
 from gateway.keepers import KeeperLink, Keepers
 from gateway.metrics import OrderCounts
@@ -271,7 +272,8 @@ class Placing:
         self, orders: Sequence[NewOrder], route: Route, reserve_by: float, attempt: int, asked: Asked = _NOBODY
     ) -> list[Outcome]:
         """Reserves, commits, settles. Orders whose reservation was lost are reserved again, up to a limit; those for
-        whom an owner of a SKU that is spread had no units are asked for at its other owners.
+        whom an owner of a SKU that is spread had no units are asked for at its other owners; and those that were
+        refused beside units that come back ask once more.
         """
         reserved = await self._reserve(orders, route, reserve_by, asked)
         others = self._other_owners(reserved, asked)
@@ -304,10 +306,46 @@ class Placing:
             outcomes.append(outcome)
         if reserved.sent_back and self._monotonic() < reserve_by:
             attempt -= 1  # it took part of them: the server is there, and time is the limit
+        hopeful = self._hopeful(orders, outcomes, reserved, committed, reserve_by)
+        later: dict[str, Outcome] = {}
         if again and attempt < MAX_RESERVE_ATTEMPTS:
-            decided = await self._decide_again(again, reserve_by, attempt + 1)
-            return [decided.get(order.order_id, outcome) for order, outcome in zip(orders, outcomes, strict=True)]
-        return outcomes
+            later |= await self._decide_again(again, reserve_by, attempt + 1)
+        if hopeful:
+            there = {sku: (link,) for sku, link in reserved.sold_out_at.items()}
+            later |= await self._decide_again(hopeful, reserve_by, attempt, {**asked, **there})
+        if not later:
+            return outcomes
+        return [later.get(order.order_id, outcome) for order, outcome in zip(orders, outcomes, strict=True)]
+
+    def _hopeful(
+        self,
+        orders: Sequence[NewOrder],
+        outcomes: list[Outcome],
+        reserved: "_Reserved",
+        committed: Placement,
+        reserve_by: float,
+    ) -> list[NewOrder]:
+        """Who must ask once more: the stock server had no units for them because orders beside them were granted some
+        that they turned out not to need. Each time at least one of those is decided for good, so it ends; who would
+        be kept beyond the time limit, or beyond a customer's limit, hears so in `outcomes`.
+        """
+        came_back = reserved.given_back | committed.given_back
+        if not came_back:
+            return []
+        hopeful = []
+        for place, order in enumerate(orders):
+            outcome = outcomes[place]
+            if order.order_id not in reserved.refusals or not isinstance(outcome, Refused):
+                continue
+            if outcome.reason is not Reason.OUT_OF_STOCK or outcome.subject not in came_back:
+                continue
+            if (limit := committed.limit_for(order)) is not None:
+                outcomes[place] = beyond_limit(limit)
+            elif self._monotonic() >= reserve_by:
+                outcomes[place] = Refused(Reason.STOCK_UNREACHABLE, "", RETRY_WHEN_AWAY_S)
+            else:
+                hopeful.append(order)
+        return hopeful
 
     def _other_owners(self, reserved: "_Reserved", asked: Asked) -> Asked:
         """Whom to ask besides for SKUs that an owner did not have: of those that are spread others may hold units."""
@@ -364,10 +402,10 @@ class Placing:
                 # All of them again, elsewhere; what other servers granted is committed as unsold.
                 return reserved.without_whole()
             self._keepers.learn(link, batch.skus, reservation.owners)
-            if reservation.seq:
-                reserved.grants.append(Grant(link, (reservation.incarnation, reservation.seq), skus))
             if reservation.blamed:
                 reserved.refuse(asked, batch, reservation, link)
+            if reservation.seq:
+                reserved.grants.append(Grant(link, (reservation.incarnation, reservation.seq), skus))
         return reserved
 
     def _shares(
@@ -441,16 +479,17 @@ class _Lookup:
 
 class _Reserved:
     """Orders granted whole so far, what was granted by whom, who was refused, who had no units of which SKU, and
-    whether some are to ask again.
+    whether some are to ask again. `given_back`: SKUs of which carts were granted units that another SKU made useless.
     """
 
-    __slots__ = ("grants", "refusals", "refused", "sent_back", "sold_out_at", "whole")
+    __slots__ = ("given_back", "grants", "refusals", "refused", "sent_back", "sold_out_at", "whole")
 
     def __init__(self, whole: list[NewOrder], grants: list[Grant], refusals: dict[str, Refused]) -> None:
         self.whole = whole
         self.grants = grants
         self.refusals = refusals
         self.refused: list[NewOrder] = []
+        self.given_back: set[str] = set()
         self.sold_out_at: dict[str, KeeperLink] = {}
         self.sent_back = False
 
@@ -476,6 +515,8 @@ class _Reserved:
                     self.sold_out_at[answer.subject] = link
             self.refusals[order.order_id] = answer
             self.refused.append(order)
+            for grant in self.grants:  # of the servers that were asked before this one
+                self.given_back.update(line.sku for line in order.lines if line.sku in (grant.skus or ()))
         self.sent_back = bool(again)
         self.whole = [
             order for order in self.whole if order.order_id not in self.refusals and order.order_id not in again

@@ -7,12 +7,14 @@ from datetime import UTC, datetime
 from enum import Enum
 from uuid import UUID
 
+from journal.limits import orders_beyond
 from journal.protocol import (
     Batch,
     CommitResult,
     Committed,
     IncarnationRow,
     IncarnationsFenced,
+    LimitsReached,
     OrdersExist,
     ReservationKey,
     ReservationsClosed,
@@ -39,6 +41,7 @@ class FakeJournal:
         self.shard = 0
         self.orders: dict[str, Order] = {}
         self.spends: dict[ReservationKey, dict[str, int]] = {}
+        self.limits: dict[str, int] = {}  # units of a SKU that a customer may have
         self.registered: dict[UUID, bool] = {}  # fenced?
         self.faults: deque[Fault] = deque()
         self.away = False
@@ -88,12 +91,21 @@ class FakeJournal:
         closed = {key: dict(self.spends[key]) for key in keys if key in self.spends}
         if closed:
             return ReservationsClosed(closed)
+        if beyond := orders_beyond(self.limits, self._counted(), batch.orders):
+            return LimitsReached(beyond)
         for order in batch.orders:
             self.orders[order.order_id] = standing(order, batch.create_time)
             self.committed.append(order.order_id)
         for spend in batch.spends:
             self.spends[spend.incarnation, spend.seq] = dict(spend.units)
         return Committed()
+
+    def _counted(self) -> dict[tuple[str, str], int]:
+        counted: dict[tuple[str, str], int] = {}
+        for order in self.orders.values() if self.limits else ():
+            for sku, quantity in order.lines:
+                counted[order.customer_id, sku] = counted.get((order.customer_id, sku), 0) + quantity
+        return counted
 
     async def close_reservations(
         self, incarnation: UUID, seqs: Sequence[int], now: datetime

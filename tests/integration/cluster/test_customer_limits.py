@@ -8,7 +8,7 @@ from commands.burst import ACCEPTED
 from deploy.local.cluster import Cluster
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
-from tests.integration.buying import CALL_LIMIT_S, Client, ask, create_skus, order, quiet_stock
+from tests.integration.buying import CALL_LIMIT_S, Client, ask, create_skus, order, quiet_stock, send_batches
 from tests.integration.cluster.conftest import audit_whole
 
 LIMIT = 4
@@ -44,3 +44,14 @@ async def test_two_gateways_keep_to_one_limit(running: Cluster, clients: list[Cl
         answer = await clients[1].get_customer_limit(asked, timeout=CALL_LIMIT_S)
         assert (answer.units, answer.counted) == (LIMIT, units)
     assert (await audit_whole(running)).findings == []
+
+
+async def test_a_customer_beyond_the_limit_takes_nothing_from_those_behind(clients: list[Client], name: str) -> None:
+    await create_skus(clients[0], [name], UNITS)
+    limit = stock_pb2.SetCustomerLimitRequest(sku=name, units=1)
+    await clients[0].set_customer_limit(limit, timeout=CALL_LIMIT_S)
+    greedy = [order({name: 1}, f"greedy-{name}") for _ in range(UNITS)]
+    others = [order({name: 1}, f"customer-{number}-{name}") for number in range(UNITS)]
+    results = await send_batches(clients[0], [greedy + others])
+    assert Counter(result.reason for result in results) == {"": UNITS, "CUSTOMER_LIMIT": UNITS - 1, "OUT_OF_STOCK": 1}
+    assert (await quiet_stock(clients[0], [name], limit_s=40.0))[name].sold == UNITS
