@@ -37,6 +37,7 @@ from sluice.rpc import reflection
 from sluice.rpc import server as rpc_server
 from sluice.rpc.arrivals import Arrivals
 from sluice.rpc.health import Health
+from sluice.rpc.taking_calls import Server
 from sluice.seams.request_log import RequestLog
 from sluice.seams.stock_keeper import StockKeeper
 from sluice.seams.stock_store import StockStore
@@ -196,7 +197,7 @@ async def serve_front(
         links.close()
 
 
-def _admission(server: grpc.aio.Server, max_wait_s: float, crowd_s: float) -> Admission:
+def _admission(server: Server, max_wait_s: float, crowd_s: float) -> Admission:
     """Looks at all that arrives at `server`, to which nothing else has been added yet."""
     admission = Admission(max_wait_s=max_wait_s, crowd_s=crowd_s)
     Arrivals(server, time.monotonic, admission.look)

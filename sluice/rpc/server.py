@@ -10,8 +10,8 @@ import structlog
 from google.protobuf.message import Message
 
 from sluice.errors import CannotListen
-from sluice.rpc import taking_calls
 from sluice.rpc.failure import RpcFailure
+from sluice.rpc.taking_calls import Server
 
 MAX_RECEIVE_BYTES = 4 * 1024 * 1024
 """gRPC's default, said aloud: it bounds what one message can make us allocate."""
@@ -155,8 +155,8 @@ def _refusing(failure: RpcFailure) -> Handler:
     return grpc.stream_stream_rpc_method_handler(refuse)
 
 
-def new_server() -> grpc.aio.Server:
-    return taking_calls.new_server(SERVER_OPTIONS)
+def new_server() -> Server:
+    return Server(SERVER_OPTIONS)
 
 
 async def start(server: grpc.aio.Server, listen: str) -> int:

@@ -1,4 +1,4 @@
-"""What waits inside gRPC is counted, and callers who left while they waited are not counted for ever."""
+"""Calls that have arrived and are not taken up are counted, for as long as they wait and no longer."""
 
 import asyncio
 import time
@@ -6,8 +6,11 @@ from typing import Any
 
 import grpc
 
-from sluice.rpc.arrivals import WINDOW_S, Arrivals
+from sluice.rpc import server as rpc_server
+from sluice.rpc.arrivals import LOOK_INTERVAL_S, Arrivals
+from sluice.rpc.taking_calls import TAKEN_AT_ONCE
 
+WAITING = 40
 LEAVING = 40
 PATIENCE_S = 0.1
 BLOCKED_S = 0.4
@@ -24,20 +27,57 @@ def _call(port: int, count: int, timeout_s: float, pause_s: float) -> None:
             call.exception()
 
 
-async def test_who_left_while_waiting_is_forgotten_although_calls_go_on() -> None:
-    pending: list[int] = []
-    server = grpc.aio.server()
-    Arrivals(server, time.monotonic, lambda _now, _begun, waiting: pending.append(waiting))
-    port = server.add_insecure_port("127.0.0.1:0")
-    await server.start()
-    try:
-        await asyncio.to_thread(_call, port, 1, 5.0, 0.0)
-        leaving = asyncio.create_task(asyncio.to_thread(_call, port, LEAVING, PATIENCE_S, 0.0))
+class Watched:
+    """A server, and what is told of it: `looks` are (taken up, waiting)."""
+
+    def __init__(self) -> None:
+        self.looks: list[tuple[int, int]] = []
+        self.server = rpc_server.new_server()
+        Arrivals(self.server, time.monotonic, lambda _now, begun, waiting: self.looks.append((begun, waiting)))
+
+    async def call_while_busy(self, port: int, count: int, timeout_s: float) -> None:
+        calling = asyncio.create_task(asyncio.to_thread(_call, port, count, timeout_s, 0.0))
         await asyncio.sleep(0)
         time.sleep(BLOCKED_S)  # noqa: ASYNC251 - an event loop that is busy is what this is about
-        await leaving
-        await asyncio.to_thread(_call, port, 60, 5.0, WINDOW_S / 5)
-        assert max(pending) > 0
-        assert pending[-1] == 0
+        await calling
+
+
+async def test_those_that_wait_are_counted_until_they_are_taken_up() -> None:
+    watched = Watched()
+    port = await rpc_server.start(watched.server, "127.0.0.1:0")
+    try:
+        await asyncio.to_thread(_call, port, 1, 5.0, 0.0)
+        await watched.call_while_busy(port, WAITING, timeout_s=5.0)
+        await asyncio.sleep(4 * LOOK_INTERVAL_S)
+        assert max(waiting for _, waiting in watched.looks) >= WAITING - 2 * TAKEN_AT_ONCE
+        assert all(begun + waiting <= 1 + WAITING for begun, waiting in watched.looks)
+        assert watched.looks[-1] == (1 + WAITING, 0)
     finally:
-        await server.stop(None)
+        await watched.server.stop(None)
+
+
+async def test_nobody_looks_when_no_calls_come() -> None:
+    watched = Watched()
+    port = await rpc_server.start(watched.server, "127.0.0.1:0")
+    try:
+        await asyncio.to_thread(_call, port, 3, 5.0, 0.0)
+        await asyncio.sleep(4 * LOOK_INTERVAL_S)
+        looked = len(watched.looks)
+        await asyncio.sleep(10 * LOOK_INTERVAL_S)
+        assert len(watched.looks) == looked
+    finally:
+        await watched.server.stop(None)
+
+
+async def test_who_left_while_waiting_is_forgotten_although_calls_go_on() -> None:
+    watched = Watched()
+    port = await rpc_server.start(watched.server, "127.0.0.1:0")
+    try:
+        await asyncio.to_thread(_call, port, 1, 5.0, 0.0)
+        await watched.call_while_busy(port, LEAVING, PATIENCE_S)
+        await asyncio.to_thread(_call, port, 10, 5.0, LOOK_INTERVAL_S)
+        await asyncio.sleep(4 * LOOK_INTERVAL_S)
+        assert max(waiting for _, waiting in watched.looks) > 0
+        assert watched.looks[-1][1] == 0
+    finally:
+        await watched.server.stop(None)
