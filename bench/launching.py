@@ -8,6 +8,7 @@ from pathlib import Path
 
 from deploy.local.ports import LOOPBACK, accepts
 from deploy.local.processes import Command, NotAnsweringError, Process
+from sluice.rpc import polling
 
 _NO_SETTINGS: Mapping[str, str] = {}
 
@@ -21,7 +22,7 @@ def module(
         argv=(sys.executable, "-m", *arguments),
         directory=directory,
         log=directory / f"{name}.log",
-        environment={"SLUICE_LOG_LEVEL": "warning", **settings},
+        environment={"SLUICE_LOG_LEVEL": "warning", **polling.ENVIRONMENT, **settings},
         listens=((LOOPBACK, port),),
         stop_signal=signal.SIGTERM,
     )
