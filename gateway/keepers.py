@@ -5,7 +5,7 @@ Being wrong costs speed, never correctness.
 """
 
 import asyncio
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from functools import lru_cache
 from uuid import UUID
 
@@ -210,6 +210,12 @@ class Keepers:
                 return link
         spread.sold_out_until, spread.sold_out_units = now + SOLD_OUT_BELIEVED_S, units
         return None
+
+    def came_back(self, skus: Iterable[str]) -> None:
+        """Units of these come back to whoever granted them: that all owners had none is believed no longer."""
+        for sku in skus:
+            if (spread := self._spread.get(sku)) is not None:
+                spread.sold_out_until = float("-inf")
 
     def links(self) -> Sequence[KeeperLink]:
         return tuple(self._links.values())

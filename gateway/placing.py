@@ -332,6 +332,7 @@ class Placing:
         came_back = reserved.given_back | committed.given_back
         if not came_back:
             return []
+        self._keepers.came_back(came_back)
         hopeful = []
         for place, order in enumerate(orders):
             outcome = outcomes[place]

@@ -5,7 +5,7 @@ import asyncio
 from gateway.keepers import SOLD_OUT_BELIEVED_S
 from gateway.outcomes import Reason
 from tests.unit.order_placing.parts import Parts, is_new, order, reason
-from tests.unit.virtual_time import in_virtual_time
+from tests.unit.virtual_time import clock, in_virtual_time
 
 NAMES = ("stockd-0", "stockd-1", "stockd-2", "stockd-3")
 
@@ -152,4 +152,16 @@ async def test_another_owner_that_goes_away_while_it_is_asked_is_passed_by() -> 
     parts.keepers[owners[turn % 2]].away = True  # the next to be asked is the other one
     assert reason(await parts.place_one(order(2, {"hot": 1}))) in (Reason.OUT_OF_STOCK, None)
     await parts.check_quiet()
+    parts.close()
+
+
+@in_virtual_time
+async def test_that_all_owners_had_none_is_believed_until_units_come_back() -> None:
+    parts = Parts(NAMES)
+    parts.stock({"hot": 0})
+    owners = await spread(parts, "hot", 2)
+    first = parts.links.owners_of("hot")[:1]
+    assert parts.links.other_owner("hot", first, 1, clock()) is None, f"{owners} had none a moment ago"
+    parts.links.came_back(["hot", "never seen"])
+    assert parts.links.other_owner("hot", first, 1, clock()) is not None
     parts.close()
