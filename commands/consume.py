@@ -57,7 +57,7 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
     port = metrics.serve(registry, settings.metrics_listen)
     meters = Meters(registry)
     async with AsyncExitStack() as opened:
-        background: list[Coroutine[Any, Any, None]] = [measure_loop_lag(registry)]
+        background: list[Coroutine[Any, Any, None]] = []
         consumers = [own_consumer(name, settings) for name in names if name not in OWN_CONSUMERS]
         if PROJECTION in names:
             consumers.append(projection_consumer(await opened.enter_async_context(_projection(settings, stop))))
@@ -95,7 +95,7 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
             )
             for consumer in consumers
         ]
-        helping = [asyncio.create_task(each) for each in background]
+        helping = [asyncio.create_task(each) for each in (measure_loop_lag(registry), *background)]
         try:
             await _until_all_end(consuming, stop)
         finally:

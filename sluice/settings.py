@@ -118,12 +118,10 @@ class StockStoreSettings(CassandraSettings):
     )
 
 
-class GatewaySettings(JournalSettings, StockStoreSettings):
-    journal_connections: int = Field(
-        3, ge=1, le=64, description="connections that commit at once; more than three bought nothing on two cores"
-    )
+class FrontDoorSettings(CommonSettings):
+    """What is served, and how much of it at once."""
+
     listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
-    stockd: str = Field("stockd-0=127.0.0.1:7100", description="stock servers: name=host:port, comma separated")
     max_wait_s: float = Field(
         0.05,
         gt=0,
@@ -147,6 +145,13 @@ class GatewaySettings(JournalSettings, StockStoreSettings):
     max_watches: int = Field(
         MAX_WATCHES, ge=1, description="watches of orders open at once; one more gets UNAVAILABLE / OVERLOADED"
     )
+
+
+class GatewaySettings(FrontDoorSettings, JournalSettings, StockStoreSettings):
+    journal_connections: int = Field(
+        3, ge=1, le=64, description="connections that commit at once; more than three bought nothing on two cores"
+    )
+    stockd: str = Field("stockd-0=127.0.0.1:7100", description="stock servers: name=host:port, comma separated")
     kafka: str = Field(
         "",
         description="bootstrap servers, host:port, comma separated, for orders that are to be queued; empty: they get "
@@ -261,31 +266,11 @@ class ConsumeSettings(JournalSettings, StockStoreSettings, ConsumerSettings):
         return value
 
 
-class EmbeddedSettings(ConsumerSettings):
-    listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
+class EmbeddedSettings(FrontDoorSettings, ConsumerSettings):
     data_dir: Path = Field(Path(".sluice"), description="where the database files are")
     consumers: str = Field(
         "compensation,queue",
         description="which of lifecycle, compensation, projection and queue run in the process, comma separated",
-    )
-    max_wait_s: float = Field(
-        0.05,
-        gt=0,
-        description="of single calls, under overload: when more wait than are taken up in this long, seconds, the rest "
-        "gets UNAVAILABLE / OVERLOADED",
-    )
-    crowd_s: float = Field(
-        2.0,
-        ge=0,
-        description="overload is more calls than that for this long, seconds; before, they are a crowd that is served",
-    )
-    max_orders_in_flight: int = Field(20_000, ge=1, description="orders being decided at once")
-    max_batches_in_flight: int = Field(8, ge=1, le=256, description="batches of one stream being decided at once")
-    max_stock_watches: int = Field(
-        MAX_STOCK_WATCHES, ge=1, description="watches of stock open at once; one more gets UNAVAILABLE / OVERLOADED"
-    )
-    max_watches: int = Field(
-        MAX_WATCHES, ge=1, description="watches of orders open at once; one more gets UNAVAILABLE / OVERLOADED"
     )
 
 
