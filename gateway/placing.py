@@ -69,24 +69,41 @@ carts that want the last units of the same two SKUs cannot both fail."""
 
 
 class Group:
-    """Orders of one request that take the same way. `outcomes` is resolved with one outcome per order."""
+    """Orders of one request that take the same way. `outcomes`, once decided: one per order."""
 
-    __slots__ = ("abandoned", "arrived", "deadline", "orders", "outcomes")
+    __slots__ = ("_waiting", "abandoned", "arrived", "deadline", "orders", "outcomes")
 
     def __init__(self, arrived: float, deadline: float) -> None:
         self.orders: list[NewOrder] = []
         self.arrived = arrived
         self.deadline = deadline
-        self.outcomes: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self.outcomes: list[Outcome] | None = None
         self.abandoned = False
+        self._waiting: list[asyncio.Future[list[Outcome]]] = []  # one for each who waits: none can take it from others
 
     async def decided(self) -> list[Outcome]:
         """The outcomes. A caller that is cancelled gives up an order that has not been started, and no other."""
         try:
-            return await asyncio.shield(self.outcomes)
+            return await self.decided_for_others()
         except asyncio.CancelledError:
             self.abandoned = True
             raise
+
+    async def decided_for_others(self) -> list[Outcome]:
+        """The same, for who follows what others asked for, and gives up nothing."""
+        if self.outcomes is not None:
+            return self.outcomes
+        waiter: asyncio.Future[list[Outcome]] = asyncio.get_running_loop().create_future()
+        self._waiting.append(waiter)
+        return await waiter
+
+    def decide(self, outcomes: list[Outcome]) -> None:
+        if self.outcomes is not None:
+            return
+        self.outcomes = outcomes
+        for waiter in self._waiting:
+            if not waiter.done():
+                waiter.set_result(outcomes)
 
 
 class Placing:
@@ -210,8 +227,7 @@ class Placing:
 
     def _resolve(self, group: Group, outcomes: list[Outcome]) -> None:
         self._metrics.decided(outcomes)
-        if not group.outcomes.done():
-            group.outcomes.set_result(outcomes)
+        group.decide(outcomes)
 
     async def _follow(self, repeats: Group) -> None:
         """Orders whose id is being decided right now: they get the first answer again. That the first was not started
@@ -223,9 +239,9 @@ class Placing:
             if leader is None:
                 outcomes += await self._place_one(order, repeats.deadline)
                 continue
-            await asyncio.wait([leader.outcomes])
+            outcomes_of_first = await leader.decided_for_others()
             place = next(i for i, first in enumerate(leader.orders) if first.order_id == order.order_id)
-            first_outcome = leader.outcomes.result()[place]
+            first_outcome = outcomes_of_first[place]
             if isinstance(first_outcome, Accepted):
                 same = same_request(leader.orders[place], order)
                 outcomes.append(

@@ -78,7 +78,7 @@ class OrderShards:
 def _refused(orders: list[NewOrder], error: Overloaded, deadline: float) -> Group:
     group = Group(arrived=deadline, deadline=deadline)
     group.orders = orders
-    group.outcomes.set_result([Refused(Reason.OVERLOADED, "", error.retry_after_s)] * len(orders))
+    group.decide([Refused(Reason.OVERLOADED, "", error.retry_after_s)] * len(orders))
     return group
 
 
