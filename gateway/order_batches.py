@@ -5,9 +5,9 @@ from functools import partial
 from typing import NamedTuple
 
 from gateway.batch_reading import OrderBatch
+from gateway.group import Group
 from gateway.messages import batch_answer, queued_answer, refusal_result
 from gateway.outcomes import Reason, Refused
-from gateway.placing import Group
 from gateway.queueing import Queueing
 from sluice._gen.orders.v1 import orders_pb2
 from sluice.model import MAX_ORDERS_PER_BATCH, NewOrder

@@ -12,6 +12,7 @@ from gateway import order_batches
 from gateway.admission import RETRY_WHEN_OVERLOADED_S, Admission
 from gateway.batch_reading import OrderBatch, read_batch
 from gateway.changing import Changing, NotAllowed
+from gateway.group import Group
 from gateway.messages import (
     accepted_message,
     order_message,
@@ -22,7 +23,6 @@ from gateway.messages import (
 from gateway.metrics import GatewayMetrics
 from gateway.outcomes import RETRY_WHEN_AWAY_S, RETRY_WHEN_STOPPING_S, STOPPING, Queued, Reason, Refused
 from gateway.paging import make_token, page_size, read_token
-from gateway.placing import Group
 from gateway.queueing import Queueing, pending_order
 from gateway.shards import OrderShards
 from gateway.validation import Violation, name_violations, parse_order, parse_uuid

@@ -10,8 +10,9 @@ from operator import attrgetter
 from typing import NamedTuple
 
 from gateway.changing import Changing
+from gateway.group import Group
 from gateway.outcomes import Reason, Refused
-from gateway.placing import Group, Placing
+from gateway.placing import Placing
 from gateway.watching import Watching
 from sluice.errors import Overloaded
 from sluice.model import NewOrder

@@ -8,10 +8,11 @@ from uuid import UUID
 from prometheus_client import CollectorRegistry
 
 from gateway.committing import Committing
+from gateway.group import Group
 from gateway.keepers import Keepers
 from gateway.metrics import GatewayMetrics
 from gateway.outcomes import Accepted, Outcome, Reason, Refused
-from gateway.placing import Group, Placing
+from gateway.placing import Placing
 from sluice.errors import KeeperUnreachable
 from sluice.model import Line, NewOrder
 from sluice.reachability import Reachability
@@ -111,8 +112,9 @@ class FakeKeeper:
 class Parts:
     """`keepers` by name and `journal` are the test's to break."""
 
-    def __init__(self, names: Sequence[str] = ("stockd-0",), max_orders_in_flight: int = 1_000) -> None:
+    def __init__(self, names: Sequence[str] = ("stockd-0",), max_orders_in_flight: int = 1_000, shard: int = 0) -> None:
         self.journal = FakeJournal()
+        self.journal.shard = shard
         self.keepers = {name: FakeKeeper(number, self.journal) for number, name in enumerate(names, start=1)}
         self.links = Keepers(self.keepers)
         self.reachability = Reachability("journal", self.journal.ping)

@@ -18,9 +18,8 @@ class Halves:
     """Two ways into two journals."""
 
     def __init__(self, max_orders_in_flight: int = 1_000) -> None:
-        self.parts = [Parts(max_orders_in_flight=max_orders_in_flight) for _ in range(SHARDS)]
-        for number, parts in enumerate(self.parts):
-            parts.journal.shard = number
+        self.parts = [Parts(max_orders_in_flight=max_orders_in_flight, shard=number) for number in range(SHARDS)]
+        for parts in self.parts:
             parts.stock({"a": 1_000})
         nothing_else = (None, None, None)
         self.shards = OrderShards([OrderShard(parts.placing, *nothing_else) for parts in self.parts])  # type: ignore[arg-type]
