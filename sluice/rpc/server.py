@@ -44,15 +44,15 @@ _log = structlog.get_logger(__name__)
 def unary(handler: UnaryHandler, request_type: type[Message]) -> Handler:
     """`handler(request, context)` returns the response or raises RpcFailure."""
 
-    async def answer(request: Message, context: Any) -> Message:
+    async def answer(request: Message, context: Any) -> Message | None:
         try:
             return await handler(request, context)
         except RpcFailure as failure:
-            await context.abort(failure.code, failure.message, failure.trailing_metadata())
+            _fail(context, failure.code, failure.message, failure.trailing_metadata())
         except Exception:  # noqa: BLE001 - logged; the text of an exception is not for clients
             _log.exception("a handler failed", method=handler.__qualname__)
-            await context.abort(grpc.StatusCode.INTERNAL, "internal error")
-        raise AssertionError("abort raises")
+            _fail(context, grpc.StatusCode.INTERNAL, "internal error")
+        return None  # gRPC sends no message beside a status that is not OK
 
     return grpc.unary_unary_rpc_method_handler(
         answer,
@@ -104,10 +104,19 @@ async def _ending_as_told(context: Any, method: str) -> AsyncIterator[None]:
     try:
         yield
     except RpcFailure as failure:
-        await context.abort(failure.code, failure.message, failure.trailing_metadata())
+        _fail(context, failure.code, failure.message, failure.trailing_metadata())
     except Exception:  # noqa: BLE001 - logged; the text of an exception is not for clients
         _log.exception("a stream handler failed", method=method)
-        await context.abort(grpc.StatusCode.INTERNAL, "internal error")
+        _fail(context, grpc.StatusCode.INTERNAL, "internal error")
+
+
+def _fail(context: Any, code: grpc.StatusCode, message: str, trailers: Sequence[tuple[str, str | bytes]] = ()) -> None:
+    """How the call ends when its handler returns. `context.abort` raises, and the call keeps what it raised, with the
+    frames that it went through and so itself: 36 objects, 3 KB, that only a full garbage collection finds.
+    """
+    context.set_trailing_metadata(trailers)
+    context.set_details(message)
+    context.set_code(code)
 
 
 def time_left_s(context: Any, *, without_deadline_s: float) -> float:
@@ -148,9 +157,7 @@ def _refusing(failure: RpcFailure) -> Handler:
 
     async def refuse(requests: AsyncIterator[bytes], context: Any) -> None:
         del requests
-        context.set_trailing_metadata(trailers)
-        context.set_details(message)
-        context.set_code(code)
+        _fail(context, code, message, trailers)
 
     return grpc.stream_stream_rpc_method_handler(refuse)
 
