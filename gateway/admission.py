@@ -2,7 +2,8 @@
 
 A crowd that comes at one moment is no overload: it is served within a second or two, first come, first served. Overload
 is a queue that does not go away. It is measured as the number of calls that wait, whatever for, against the rate at
-which they are taken up: with as many waiting as are taken up in the longest wait allowed, the next waits that long.
+which they are let in: with as many waiting as are let in in the longest wait allowed, the next waits that long. Those
+that are refused do not count, because they take next to no time.
 """
 
 MIN_WAITING = 256
@@ -29,11 +30,12 @@ class Admission:
         self._max_wait_s = max_wait_s
         self._deciding = 0
         self._looked: float | None = None
-        self._begun = 0
+        self._let_in = 0
         self._rate = 0.0
         self._long_since: float | None = None
         self._overloaded_until: float | None = None
         self._to_refuse = 0
+        self._refused = 0
 
     def __enter__(self) -> None:
         """Around a call that was let in, while it is being decided."""
@@ -51,11 +53,12 @@ class Admission:
         if not self._to_refuse:
             return False
         self._to_refuse -= 1
+        self._refused += 1
         return True
 
     def look(self, now: float, begun: int, pending: int) -> None:
         """`begun`: calls taken up so far, refused ones included. `pending`: those that have arrived and are not."""
-        self._measure_rate(now, begun)
+        self._measure_rate(now, begun - self._refused)
         self._to_refuse = 0
         excess = pending + self._deciding - self.max_waiting
         if excess <= 0:
@@ -69,9 +72,9 @@ class Admission:
             # No more than wait: of calls that come later it is not known yet that they are too many.
             self._to_refuse = min(excess, pending)
 
-    def _measure_rate(self, now: float, begun: int) -> None:
+    def _measure_rate(self, now: float, let_in: int) -> None:
         if self._looked is not None:
             passed = now - self._looked
-            self._rate = (self._rate * RATE_WEIGHT_S + begun - self._begun) / (passed + RATE_WEIGHT_S)
+            self._rate = (self._rate * RATE_WEIGHT_S + let_in - self._let_in) / (passed + RATE_WEIGHT_S)
         self._looked = now
-        self._begun = begun
+        self._let_in = let_in

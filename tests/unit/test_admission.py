@@ -61,6 +61,15 @@ def test_whoever_was_overloaded_lately_is_at_once_when_the_queue_is_too_long_aga
     assert gateway.refused_of(1_000) == 1_000 - MIN_WAITING
 
 
+def test_who_is_refused_does_not_make_the_queue_that_may_wait_longer() -> None:
+    gateway = Gateway(rate=40_000)
+    gateway.wait(CROWD_S + 2 * LOOK_S, pending=50_000)
+    for _ in range(1_000):
+        assert gateway.refused_of(200) == 200, "half of those that are taken up between two looks"
+        gateway.wait(LOOK_S, pending=50_000)
+    assert abs(gateway.admission.max_waiting - 20_000 * MAX_WAIT_S) < 40
+
+
 def test_overload_is_forgotten() -> None:
     gateway = Gateway(rate=1_000)
     gateway.wait(CROWD_S + 2 * LOOK_S, pending=1_000)
