@@ -77,32 +77,31 @@ def _call_until_refused(port: int) -> list[grpc.StatusCode]:
     return ends
 
 
-async def test_calls_that_waited_are_taken_up_in_one_turn(
-    answering: tuple[grpc.aio.Server, Answering, int],
-) -> None:
-    _, handler, port = answering
+async def _turns_of_calls_that_waited(handler: Answering, port: int, count: int) -> list[int]:
+    """In which turn each was taken up."""
     await asyncio.to_thread(_call_at_once, port, 1)
-    calling = asyncio.create_task(asyncio.to_thread(_call_at_once, port, TAKEN_AT_ONCE))
+    calling = asyncio.create_task(asyncio.to_thread(_call_at_once, port, count))
     await asyncio.sleep(0)
     time.sleep(BLOCKED_S)  # noqa: ASYNC251 - an event loop that is busy is what this is about
     counting = asyncio.create_task(handler.count_turns())
     await calling
     counting.cancel()
-    turns = handler.taken_up_in[1:]
+    return handler.taken_up_in[1:]
+
+
+async def test_calls_that_waited_are_taken_up_in_one_turn(
+    answering: tuple[grpc.aio.Server, Answering, int],
+) -> None:
+    _, handler, port = answering
+    turns = await _turns_of_calls_that_waited(handler, port, TAKEN_AT_ONCE)
     assert len(turns) == TAKEN_AT_ONCE
     assert max(turns) - min(turns) <= 2
 
 
 async def test_of_more_that_waited_no_turn_takes_up_all(answering: tuple[grpc.aio.Server, Answering, int]) -> None:
     _, handler, port = answering
-    await asyncio.to_thread(_call_at_once, port, 1)
-    calling = asyncio.create_task(asyncio.to_thread(_call_at_once, port, 10 * TAKEN_AT_ONCE))
-    await asyncio.sleep(0)
-    time.sleep(BLOCKED_S)  # noqa: ASYNC251 - an event loop that is busy is what this is about
-    counting = asyncio.create_task(handler.count_turns())
-    await calling
-    counting.cancel()
-    assert max(Counter(handler.taken_up_in[1:]).values()) <= 2 * TAKEN_AT_ONCE  # two turns may count as one
+    turns = await _turns_of_calls_that_waited(handler, port, 10 * TAKEN_AT_ONCE)
+    assert max(Counter(turns).values()) <= 2 * TAKEN_AT_ONCE  # two turns may count as one
 
 
 async def test_more_calls_than_are_asked_for_at_once_are_all_served(
