@@ -1,15 +1,19 @@
 """Which rows a person should look at to understand a finding: queries to paste, and what to read on the log.
 
-For PostgreSQL and Cassandra. The SQLite file of an embedded gateway has the same tables but for the ledger's units
-(`stock_units`), and its arrays are texts.
+For PostgreSQL and Cassandra. The SQLite file of an embedded gateway has the same tables but for the ledger (`stock`,
+`stock_units`), and its arrays are texts.
 """
 
 from collections.abc import Sequence
 
 from audit.checks import Finding
+from stockd.stores.cassandra_schema import part_of
 
 _ORDER = "journal: SELECT * FROM orders WHERE order_id = '{}'"
-_LEDGER = "ledger: SELECT * FROM stock WHERE sku = '{}' (in Redis: HGETALL <keyspace>:stock:{})"
+_LEDGER = (
+    "ledger: SELECT * FROM ledger WHERE part = {part} AND kind IN (0, 1, 2) AND sku = '{sku}'"
+    " (in Redis: HGETALL <keyspace>:stock:{key})"
+)
 _SPENDS = "journal: SELECT * FROM spends WHERE '{}' = ANY (skus)"
 _LINES = "journal: SELECT * FROM order_lines WHERE sku = '{}'"
 
@@ -29,7 +33,7 @@ def rows_of(finding: Finding) -> Sequence[str]:
         )
     if finding.invariant in _OF_A_SKU:
         return (
-            _LEDGER.format(subject, finding.subject),
+            _LEDGER.format(part=part_of(finding.subject), sku=subject, key=finding.subject),
             _SPENDS.format(subject),
             _LINES.format(subject),
         )

@@ -20,13 +20,14 @@ import uvloop
 from deploy.local import cassandra, packages, postgres
 from deploy.local.ports import free_port
 from journal.postgres import PostgresJournal
+from sluice.model import StockPolicy
 from sluice.seams.stock_store import Applied
 from stockd.reclaim import fold, held_rows
 from stockd.stores.cassandra import CassandraStore
 
 KEYSPACE = "bench_reclaim"
-WRITES_AT_ONCE = 64
-"""Below what the store lets be in flight."""
+WRITES_AT_ONCE = 96
+"""Notes are requests of their own: this is what the store lets be in flight."""
 
 UNITS = 10
 EXIT_TERMINATED = 143
@@ -88,20 +89,14 @@ async def measure(journal_url: str, contact_point: str, skus: int) -> dict[str, 
 
 
 async def _fill(store: CassandraStore, dead: UUID, skus: int) -> None:
-    """What the dead server has is taken as it would have taken it, so that the node has done conditional writes before.
-    The SKUs are plain inserts: nobody else writes yet, and it saves some minutes.
-    """
-    session = store._session  # noqa: SLF001
-    stock = await session.prepare(
-        f"INSERT INTO {KEYSPACE}.stock (sku, kind, id, available, policy, units, version)"
-        f" VALUES (?, 0, ?, {UNITS}, 'escrow', {UNITS}, 1)"
-    )
+    """All of it written as it would have been."""
     numbers = iter(range(skus))
 
     async def write() -> None:
         for number in numbers:
             sku = f"article-{number:08d}"
-            await session.write(stock.bind((sku, uuid4())))
+            await store.create_sku(sku, StockPolicy.ESCROW)
+            await store.restock(sku, uuid4(), UNITS)
             await store.note_held(dead, [sku])
             assert isinstance(await store.take(sku, dead, None, 1), Applied)
 

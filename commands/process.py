@@ -10,7 +10,7 @@ import structlog
 import uvloop
 
 from journal.postgres_place import WrongPlace
-from sluice.errors import CannotListen, Unreachable
+from sluice.errors import CannotListen, LedgerTooOld, Unreachable
 from sluice.rpc.event_loop import EventLoop
 from sluice.settings import CommonSettings
 from sluice.telemetry import logs
@@ -33,7 +33,7 @@ def run(settings: CommonSettings, role: str, main: Callable[[asyncio.Event], Cor
     gc.set_threshold(*GC_THRESHOLDS)
     try:
         uvloop.run(_with_signals(main), loop_factory=EventLoop)
-    except (CannotListen, WrongPlace) as error:
+    except (CannotListen, LedgerTooOld, WrongPlace) as error:
         raise SystemExit(str(error)) from error
 
 

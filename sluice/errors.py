@@ -17,6 +17,10 @@ class LedgerMissing(Exception):
     """The stock store answers, but there is no ledger of that name in it."""
 
 
+class LedgerTooOld(LedgerMissing):
+    """There is one of that name, in a form of an earlier release that this one does not read."""
+
+
 class KeeperUnreachable(Unreachable):
     """A stockd did not answer."""
 

@@ -33,7 +33,8 @@ class Holding:
                 escrow.in_turns = False
 
     def units(self) -> int:
-        return sum(escrow.free for escrow in self._turns if escrow.tally is None)
+        # A copy: another thread may ask.
+        return sum(escrow.free for escrow in list(self._turns) if escrow.tally is None)
 
     def __len__(self) -> int:
         return len(self._turns)

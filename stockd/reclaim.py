@@ -18,12 +18,13 @@ from sluice.errors import StoreUnreachable
 from sluice.model import StockPolicy
 from sluice.seams.stock_store import ALL_CELLS, Applied, Cell, Consistency, Row, StockStore
 
-TOGETHER = 12
-"""Rows that are looked at with one read: a look of its own for each costs a quarter of the whole work."""
+TOGETHER = 500
+"""Rows that are looked at together, and folded together: a store that writes several SKUs at once does so with all that
+it is asked for at the same time."""
 
-AT_ONCE = 4
-"""Of these. Each row is mostly a conditional write. One after the other a server with 100,000 SKUs would take a quarter
-of an hour; more at once would be in the way of the takes of those who sell: a store lets 96 requests be in flight."""
+AT_ONCE = 2
+"""Of these: the store writes the one while the other is looked at. More would be in the way of the takes of those who
+sell."""
 
 
 class HeldRow(NamedTuple):

@@ -82,20 +82,20 @@ class Taking:
             return True
         try:
             async with self.turns.turn(Urgency.READ):
-                ledger = await self._store.read(escrow.sku, Consistency.QUORUM)
+                head = await self._store.head(escrow.sku)
         except StoreUnreachable:
             self._metrics.store_errors.inc()
             if escrow.policy is None:
                 raise
             return True  # what was last seen must do; the take will tell
         self._answered_at = self._monotonic()
-        if ledger is None:
+        if head is None:
             return False
-        escrow.policy = ledger.policy
-        self._choose_owners(escrow.sku, ledger.owners)
-        if ledger.policy is StockPolicy.COUNTER and escrow.tally is None:
+        escrow.policy = head.policy
+        self._choose_owners(escrow.sku, head.owners)
+        if head.policy is StockPolicy.COUNTER and escrow.tally is None:
             escrows.begin_counting(escrow, self._incarnation)
-        escrow.available = ledger.available
+        escrow.available = head.available
         escrow.seen_at = self._answered_at
         return True
 

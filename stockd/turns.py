@@ -6,10 +6,10 @@ from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from enum import IntEnum
 
-AT_ONCE = 64
+AT_ONCE = 512
 """Requests of one engine. Fewer than CassandraSession has places for (96): probes and counting come beside them."""
 
-AHEAD_AT_ONCE = 8
+AHEAD_AT_ONCE = 64
 """SKUs of which units are taken that no order waits for. When thousands want more at the same moment, as at the start
 of a sale, the others sell from memory meanwhile."""
 

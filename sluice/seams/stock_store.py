@@ -1,6 +1,6 @@
 """The seam to the stock store: the ledger of design §3.1, with the same meaning on every implementation.
 
-One partition per SKU: `available` and `policy`, one row per restock, one row per incarnation that ever held units.
+Of each SKU `available` and `policy`, one row per restock, one row per incarnation that ever held units.
 Only conditional writes. Conservation holds at every moment: sum of restocks = available + sum of units held.
 
 SKUs with the policy `counter` have restocks only; beside the ledger each incarnation counts what it sells of them. An
@@ -67,6 +67,14 @@ class Ledger(NamedTuple):
     available: int
     restocks: Mapping[UUID, int]
     held: Mapping[UUID, Row]
+    owners: int = 1
+
+
+class Head(NamedTuple):
+    """What is said of a SKU as a whole; see Ledger."""
+
+    policy: StockPolicy
+    available: int
     owners: int = 1
 
 
@@ -149,6 +157,10 @@ class StockStore(Protocol):
 
     async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
         """The SKU's rows, None if it was never created."""
+        ...
+
+    async def head(self, sku: str) -> Head | None:
+        """The SKU without its rows, at a quorum; None if it was never created. Asked for many at a time."""
         ...
 
     async def add_sold(self, sku: str, cell: Cell, units: int) -> None:

@@ -1,6 +1,7 @@
-"""The ledger in Cassandra: conditional writes on one partition per SKU, decided among the replicas of the home data
-centre (LOCAL_SERIAL, committed at LOCAL_QUORUM). Beside it counters, added to and read at LOCAL_QUORUM: at LOCAL_ONE an
-addition would be lost with the one replica that has it.
+"""The ledger in Cassandra: conditional writes, decided among the replicas of the home data centre (LOCAL_SERIAL,
+committed at LOCAL_QUORUM). SKUs share partitions, and what is to be written of several SKUs of a partition is one round
+of consensus. Beside it counters, added to and read at LOCAL_QUORUM: at LOCAL_ONE an addition would be lost with the one
+replica that has it.
 """
 
 import asyncio
@@ -12,24 +13,26 @@ from uuid import UUID
 from cassandra import ConsistencyLevel
 from cassandra.query import BatchStatement, BatchType
 
-from sluice.errors import LedgerMissing
+from sluice.errors import LedgerMissing, LedgerTooOld, StoreUnreachable
 from sluice.model import StockPolicy
 from sluice.seams.stock_store import (
     Applied,
     Cell,
     Consistency,
     Counts,
+    Head,
     Ledger,
-    NoSuchSku,
-    Refused,
     Row,
     SkuPage,
     SkuSummary,
     WriteOutcome,
 )
 from stockd.stores import cassandra_schema
+from stockd.stores.cassandra_schema import NOBODY, RESTOCK, SKU, TAKEN, part_of, policy_of, policy_text
 from stockd.stores.cassandra_session import Answer, CassandraSession, connect
+from stockd.stores.cassandra_writes import Create, Move, Told, applied, refusals
 from stockd.stores.opening import retry_until
+from stockd.stores.rounds import Rounds
 
 REQUEST_TIMEOUT_S = 1.2
 """One attempt. The server gives up a contended write after `cas_contention_timeout` (1.0 s in the shipped file; 1.8 s
@@ -44,53 +47,63 @@ OPEN_LIMIT_S = 60.0
 NOTED_PER_PAGE = 5_000
 """A server with 100,000 SKUs was seen to need longer for all of them than one request may take."""
 
-_RESTOCK = 0
-_TAKEN = 1
-
 _LEVELS = {
     Consistency.STRONG: ConsistencyLevel.LOCAL_SERIAL,
     Consistency.QUORUM: ConsistencyLevel.LOCAL_QUORUM,
     Consistency.LOCAL: ConsistencyLevel.LOCAL_ONE,
 }
 
-_NOBODY = UUID(int=0)
-
 
 class _Statements(NamedTuple):
     """The field's value is CQL until it is prepared.
 
-    `available >= ?` is in every condition for two reasons: an addition to a missing value would be called applied and
-    change nothing; and a refusal shows the columns of the condition.
+    `available >= ?` is tested with every addition for two reasons: an addition to a missing value would be called
+    applied and change nothing; and a refusal shows the columns of the condition.
     """
 
-    create: Any = "INSERT INTO {keyspace}.stock (sku, available, policy) VALUES (?, 0, ?) IF NOT EXISTS"
-    move: Any = (
-        "UPDATE {keyspace}.stock SET available = available + ?, units = ?, version = ?"
-        " WHERE sku = ? AND kind = ? AND id = ? IF available >= ? AND units = ? AND version = ?"
+    create: Any = (
+        "INSERT INTO {keyspace}.ledger (part, kind, sku, id, available, policy) VALUES (?, ?, ?, ?, 0, ?) IF NOT EXISTS"
+    )
+    add: Any = (
+        "UPDATE {keyspace}.ledger SET available = available + ?"
+        " WHERE part = ? AND kind = ? AND sku = ? AND id = ? IF available >= ?"
+    )
+    put: Any = (
+        "UPDATE {keyspace}.ledger SET units = ?, version = ?"
+        " WHERE part = ? AND kind = ? AND sku = ? AND id = ? IF units = ? AND version = ?"
     )
     # Conditional like every write to this table; and a SKU that is not there must not come to be by it.
-    spread: Any = "UPDATE {keyspace}.stock SET owners = ? WHERE sku = ? IF available >= 0"
+    spread: Any = (
+        "UPDATE {keyspace}.ledger SET owners = ? WHERE part = ? AND kind = ? AND sku = ? AND id = ? IF available >= 0"
+    )
     note_held: Any = "INSERT INTO {keyspace}.holders (incarnation, sku) VALUES (?, ?)"
     noted: Any = "SELECT sku FROM {keyspace}.holders WHERE incarnation = ? AND sku > ? LIMIT ?"
-    rows: Any = "SELECT sku, units, version FROM {keyspace}.stock WHERE sku IN ? AND kind = ? AND id = ?"
-    ledger: Any = "SELECT kind, id, units, version, owners, available, policy FROM {keyspace}.stock WHERE sku = ?"
+    rows: Any = "SELECT sku, units, version FROM {keyspace}.ledger WHERE part = ? AND kind = ? AND sku IN ? AND id = ?"
+    ledger: Any = (
+        "SELECT kind, id, units, version, owners, available, policy FROM {keyspace}.ledger"
+        " WHERE part = ? AND kind IN ? AND sku = ?"
+    )
+    heads: Any = (
+        "SELECT sku, policy, available, owners FROM {keyspace}.ledger"
+        " WHERE part = ? AND kind = ? AND sku IN ? AND id = ?"
+    )
+    page: Any = "SELECT sku, policy, available FROM {keyspace}.ledger WHERE part = ? AND kind = ? AND sku > ? LIMIT ?"
     add_sold: Any = "UPDATE {keyspace}.counted SET units = units + ? WHERE sku = ? AND incarnation = ? AND number = ?"
     close_cell: Any = "INSERT INTO {keyspace}.counted_closed (sku, incarnation, number, units) VALUES (?, ?, ?, ?)"
     added: Any = "SELECT incarnation, number, units FROM {keyspace}.counted WHERE sku = ?"
     closed: Any = "SELECT incarnation, number, units FROM {keyspace}.counted_closed WHERE sku = ?"
-    first_page: Any = "SELECT DISTINCT sku, policy, available FROM {keyspace}.stock LIMIT ?"
-    # Two SKUs with the same 64-bit token would need billions of SKUs, so a token is as good as a position.
-    next_page: Any = "SELECT DISTINCT sku, policy, available FROM {keyspace}.stock WHERE token(sku) > token(?) LIMIT ?"
 
 
 class CassandraStore:
-    """See `sluice.seams.stock_store.StockStore`. Pages are in token order."""
+    """See `sluice.seams.stock_store.StockStore`. Pages are in the order of partitions, and of SKUs in each."""
 
     def __init__(self, session: CassandraSession, statements: _Statements) -> None:
         self._session = session
         self._statements = statements
+        self._writes: Rounds[Create | Move, Told] = Rounds(self._write_round)
+        self._heads: Rounds[str, _HeadRead] = Rounds(self._read_heads)
         # A read that needs a quorum, as every write does: a node that is cut off from the others cannot serve.
-        session.watch_nodes(lambda: statements.noted.bind((_NOBODY, "", 1)))
+        session.watch_nodes(lambda: statements.noted.bind((NOBODY, "", 1)))
 
     @classmethod
     async def open(
@@ -104,11 +117,13 @@ class CassandraStore:
         open_limit_s: float = OPEN_LIMIT_S,
     ) -> Self:
         """Connects to one of `contact_points` (`host:port`, comma separated), makes keyspace and tables if they are
-        not there, and goes on trying for `open_limit_s` seconds. Raises StoreUnreachable after that.
+        not there, and goes on trying for `open_limit_s` seconds. Raises StoreUnreachable after that, LedgerTooOld for
+        a ledger in a form that this release does not know.
         """
         deadline = asyncio.get_running_loop().time() + open_limit_s
         session = await retry_until(deadline, partial(connect, contact_points, local_dc, request_timeout_s))
         try:
+            await _refuse_ledger_before(session, keyspace, deadline)
             creates = cassandra_schema.create_statements(keyspace, replication_factor, local_dc)
             await retry_until(deadline, partial(session.create, keyspace, cassandra_schema.TABLES, creates))
             return cls(session, await _prepared(session, keyspace, deadline))
@@ -124,6 +139,7 @@ class CassandraStore:
         deadline = asyncio.get_running_loop().time() + open_limit_s
         session = await retry_until(deadline, partial(connect, contact_points, local_dc, REQUEST_TIMEOUT_S))
         try:
+            await _refuse_ledger_before(session, keyspace, deadline)
             if not await retry_until(deadline, partial(session.stands, keyspace, cassandra_schema.TABLES)):
                 raise LedgerMissing(  # noqa: TRY301 - the session is closed for it like for any other
                     f"Cassandra at {contact_points} has no ledger in a keyspace {keyspace}"
@@ -134,24 +150,25 @@ class CassandraStore:
             raise
 
     async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
-        row = _only_row(await self._session.write(self._statements.create.bind((sku, _policy_text(policy)))))
-        return None if row["[applied]"] else StockPolicy[row["policy"].upper()]
+        told = await self._writes.ask(part_of(sku), sku, Create(sku, policy))
+        return told if isinstance(told, StockPolicy) else None
 
     async def spread(self, sku: str, owners: int) -> bool:
-        return bool(_only_row(await self._session.write(self._statements.spread.bind((owners, sku))))["[applied]"])
+        bound = self._statements.spread.bind((owners, part_of(sku), SKU, sku, NOBODY))
+        return applied(await self._session.write(bound))
 
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
-        return await self._move(sku, _RESTOCK, restock_id, added=units, floor=0, before=None, units=units)
+        return await self._move(sku, RESTOCK, restock_id, added=units, floor=0, before=None, units=units)
 
     async def take(self, sku: str, incarnation: UUID, before: Row | None, count: int) -> WriteOutcome:
         # A give-back needs nothing from available; that the value is there at all must still be tested.
         floor = max(count, 0)
         units = (before.units if before else 0) + count
-        return await self._move(sku, _TAKEN, incarnation, added=-count, floor=floor, before=before, units=units)
+        return await self._move(sku, TAKEN, incarnation, added=-count, floor=floor, before=before, units=units)
 
     async def fold(self, sku: str, incarnation: UUID, before: Row | None, sold: int) -> WriteOutcome:
         added = (before.units if before else 0) - sold
-        return await self._move(sku, _TAKEN, incarnation, added=added, floor=0, before=before, units=sold)
+        return await self._move(sku, TAKEN, incarnation, added=added, floor=0, before=before, units=sold)
 
     async def note_held(self, incarnation: UUID, skus: Sequence[str]) -> None:
         # All lie in one partition, so that the node makes one write of them.
@@ -171,20 +188,28 @@ class CassandraStore:
                 return noted
 
     async def rows(self, incarnation: UUID, skus: Sequence[str]) -> Mapping[str, Row]:
-        bound = self._statements.rows.bind((list(skus), _TAKEN, incarnation))
-        answer = await self._session.read(bound, ConsistencyLevel.LOCAL_QUORUM)
-        return {sku: Row(units, version) for sku, units, version in answer.rows}
+        by_part: dict[int, list[str]] = {}
+        for sku in skus:
+            by_part.setdefault(part_of(sku), []).append(sku)
+        statements = [
+            self._statements.rows.bind((part, TAKEN, of_part, incarnation)) for part, of_part in by_part.items()
+        ]
+        answers = await asyncio.gather(
+            *(self._session.read(statement, ConsistencyLevel.LOCAL_QUORUM) for statement in statements)
+        )
+        return {sku: Row(units, version) for answer in answers for sku, units, version in answer.rows}
 
     async def read(self, sku: str, consistency: Consistency) -> Ledger | None:
-        answer = await self._session.read(self._statements.ledger.bind((sku,)), _LEVELS[consistency])
-        if consistency is Consistency.LOCAL and not _is_whole(answer):
+        statement = self._statements.ledger.bind((part_of(sku), [SKU, RESTOCK, TAKEN], sku))
+        answer = await self._session.read(statement, _LEVELS[consistency])
+        ledger = _ledger(sku, answer)
+        if consistency is Consistency.LOCAL and not _is_whole(ledger):
             # One replica may have missed writes and know later ones: then it shows what never was. A quorum cannot.
             return await self.read(sku, Consistency.QUORUM)
-        if not answer.rows:
-            return None
-        *_, owners, available, policy = answer.rows[0]
-        restocks, held = _restocks(answer), _held(answer)
-        return Ledger(sku, StockPolicy[policy.upper()], available, restocks, held, owners or 1)
+        return ledger
+
+    async def head(self, sku: str) -> Head | None:
+        return (await self._heads.ask(part_of(sku), sku, sku)).head
 
     async def add_sold(self, sku: str, cell: Cell, units: int) -> None:
         # The server drops what it could not do within `counter_write_request_timeout` (5 s), which is longer than this
@@ -203,18 +228,23 @@ class CassandraStore:
         return Counts(_by_cell(added), _by_cell(closed))
 
     async def list_skus(self, after: str | None, limit: int) -> SkuPage:
+        skus: list[SkuSummary] = []
         one_more = limit + 1  # tells whether a page follows
-        if after is None:
-            statement = self._statements.first_page.bind((one_more,))
-        else:
-            statement = self._statements.next_page.bind((after, one_more))
-        answer = await self._session.read(statement, ConsistencyLevel.LOCAL_QUORUM)
-        skus = [SkuSummary(sku, StockPolicy[policy.upper()], available) for sku, policy, available in answer.rows]
+        part, at_once = 0, 1
+        if after is not None:
+            part = part_of(after)
+            skus += await self._page(part, after, one_more)
+            part += 1
+        while part < cassandra_schema.PARTITIONS and len(skus) < one_more:
+            parts = range(part, min(part + at_once, cassandra_schema.PARTITIONS))
+            pages = await asyncio.gather(*(self._page(each, "", one_more - len(skus)) for each in parts))
+            skus += [summary for page in pages for summary in page]
+            part, at_once = parts.stop, 2 * at_once  # the first may have enough, and all may be empty
         return SkuPage(skus[:limit], skus[limit - 1].sku if len(skus) > limit else None)
 
     async def ping(self) -> None:
         # A read that needs a quorum, as every write does: one node that answers alone is no store.
-        await self.skus_noted(_NOBODY)
+        await self.skus_noted(NOBODY)
 
     async def close(self) -> None:
         await self._session.close()
@@ -222,17 +252,61 @@ class CassandraStore:
     async def _move(
         self, sku: str, kind: int, row_id: UUID, *, added: int, floor: int, before: Row | None, units: int
     ) -> WriteOutcome:
-        old_units, old_version = before or (None, None)
-        version = (old_version or 0) + 1
-        statement = self._statements.move.bind(
-            (added, units, version, sku, kind, row_id, floor, old_units, old_version)
+        after = Row(units, (before.version if before else 0) + 1)
+        told = await self._writes.ask(part_of(sku), sku, Move(sku, kind, row_id, added, floor, before, after))
+        assert not isinstance(told, StockPolicy), "only what creates is told a policy"
+        return told
+
+    async def _write_round(self, part: int, writes: Sequence[Create | Move]) -> Sequence[Told | None]:
+        """All of them or none. Who had its own conditions fulfilled, when others had not, is told nothing yet."""
+        batch = BatchStatement(BatchType.UNLOGGED)
+        for write in writes:
+            for statement in self._bound(part, write):
+                batch.add(statement)
+        answer = await self._session.write(batch)
+        if applied(answer):
+            return [Applied()] * len(writes)
+        told = refusals(writes, answer)
+        if not any(outcome is not None for outcome in told):
+            raise StoreUnreachable(f"refused without a reason that can be seen: {answer.rows}", outcome_unknown=True)
+        return told
+
+    def _bound(self, part: int, write: Create | Move) -> Sequence[Any]:
+        sku = write.sku
+        if isinstance(write, Create):
+            return (self._statements.create.bind((part, SKU, sku, NOBODY, policy_text(write.policy))),)
+        return (
+            self._statements.add.bind((write.added, part, SKU, sku, NOBODY, write.floor)),
+            self._statements.put.bind((*write.after, part, write.kind, sku, write.row_id, *(write.before or _NO_ROW))),
         )
-        seen = _only_row(await self._session.write(statement))
-        if seen["[applied]"]:
-            return Applied()
-        if seen.get("available") is None:
-            return NoSuchSku()
-        return Refused(seen["available"], None if seen["units"] is None else Row(seen["units"], seen["version"]))
+
+    async def _read_heads(self, part: int, skus: Sequence[str]) -> Sequence["_HeadRead"]:
+        bound = self._statements.heads.bind((part, SKU, list(skus), NOBODY))
+        answer = await self._session.read(bound, ConsistencyLevel.LOCAL_QUORUM)
+        heads = {sku: Head(policy_of(policy), available, owners or 1) for sku, policy, available, owners in answer.rows}
+        return [_HeadRead(heads.get(sku)) for sku in skus]
+
+    async def _page(self, part: int, after: str, limit: int) -> list[SkuSummary]:
+        statement = self._statements.page.bind((part, SKU, after, limit))  # no SKU is empty
+        answer = await self._session.read(statement, ConsistencyLevel.LOCAL_QUORUM)
+        return [SkuSummary(sku, policy_of(policy), available) for sku, policy, available in answer.rows]
+
+
+_NO_ROW = (None, None)
+
+
+class _HeadRead(NamedTuple):
+    """None if there is no such SKU."""
+
+    head: Head | None
+
+
+async def _refuse_ledger_before(session: CassandraSession, keyspace: str, deadline: float) -> None:
+    if await retry_until(deadline, partial(session.stands, keyspace, cassandra_schema.TABLES_BEFORE)):
+        raise LedgerTooOld(
+            f"the ledger in keyspace {keyspace} has a partition for each SKU, as before release 0.1; "
+            "this release does not read it: give it another keyspace, or drop the old table `stock`"
+        )
 
 
 async def _prepared(session: CassandraSession, keyspace: str, deadline: float) -> _Statements:
@@ -240,32 +314,30 @@ async def _prepared(session: CassandraSession, keyspace: str, deadline: float) -
     return _Statements(*[await retry_until(deadline, partial(session.prepare, text)) for text in cql])
 
 
-def _only_row(answer: Answer) -> dict[str, Any]:
-    """By name: the order of the columns differs between statements, and a missing SKU shows none of them."""
-    (row,) = answer.rows
-    return dict(zip(answer.columns, row, strict=True))
-
-
 def _by_cell(answer: Answer) -> dict[Cell, int]:
     return {Cell(incarnation, number): units for incarnation, number, units in answer.rows}
 
 
-def _restocks(answer: Answer) -> dict[UUID, int]:
-    return {row_id: units for kind, row_id, units, *_ in answer.rows if kind == _RESTOCK}
+def _ledger(sku: str, answer: Answer) -> Ledger | None:
+    """None if there is no such SKU."""
+    head: Head | None = None
+    restocks: dict[UUID, int] = {}
+    held: dict[UUID, Row] = {}
+    for kind, row_id, units, version, owners, available, policy in answer.rows:
+        if kind == RESTOCK:
+            restocks[row_id] = units
+        elif kind == TAKEN:
+            held[row_id] = Row(units, version)
+        elif policy is not None and available is not None:
+            head = Head(policy_of(policy), available, owners or 1)
+    if head is None:
+        return None
+    return Ledger(sku, head.policy, head.available, restocks, held, head.owners)
 
 
-def _held(answer: Answer) -> dict[UUID, Row]:
-    return {row_id: Row(units, version) for kind, row_id, units, version, *_ in answer.rows if kind == _TAKEN}
-
-
-def _is_whole(answer: Answer) -> bool:
+def _is_whole(ledger: Ledger | None) -> bool:
     """Whether it shows the ledger as it was at some moment: the SKU stands, and no unit came or went."""
-    if not answer.rows or None in answer.rows[0][-2:]:
+    if ledger is None:
         return False
-    available = answer.rows[0][-2]
-    held = sum(row.units for row in _held(answer).values())
-    return bool(sum(_restocks(answer).values()) == available + held)
-
-
-def _policy_text(policy: StockPolicy) -> str:
-    return policy.name.lower()
+    held = sum(row.units for row in ledger.held.values())
+    return sum(ledger.restocks.values()) == ledger.available + held

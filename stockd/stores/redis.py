@@ -16,6 +16,7 @@ from sluice.seams.stock_store import (
     Cell,
     Consistency,
     Counts,
+    Head,
     Ledger,
     NoSuchSku,
     Refused,
@@ -151,6 +152,11 @@ class RedisStore:
             else:
                 held[UUID(field.removeprefix(_TAKEN))] = _row(text)
         return Ledger(sku, policy, available, restocks, held, owners)
+
+    async def head(self, sku: str) -> Head | None:
+        found = await self._session.read("HMGET", self._stock + sku, "policy", "available", "owners")
+        policy, available, owners = found
+        return None if policy is None else Head(_policy(policy), int(available), int(owners or "1"))
 
     async def add_sold(self, sku: str, cell: Cell, units: int) -> None:
         await self._session.write("HINCRBY", self._counted + sku, _ADDED + _cell_text(cell), units)

@@ -12,6 +12,7 @@ from sluice.seams.stock_store import (
     Cell,
     Consistency,
     Counts,
+    Head,
     Ledger,
     NoSuchSku,
     Refused,
@@ -148,6 +149,13 @@ class SqliteStore:
             restocks = {UUID(bytes=row_id): units for kind, row_id, units, _ in rows if kind == _RESTOCK}
             held = {UUID(bytes=row_id): Row(units, version) for kind, row_id, units, version in rows if kind == _TAKEN}
             return Ledger(sku, StockPolicy(head[0]), head[1], restocks, held, head[2])
+
+        return await self._calls.read(read)
+
+    async def head(self, sku: str) -> Head | None:
+        def read(connection: sqlite3.Connection) -> Head | None:
+            found = connection.execute("SELECT policy, available, owners FROM stock WHERE sku = ?", (sku,)).fetchone()
+            return None if found is None else Head(StockPolicy(found[0]), found[1], found[2])
 
         return await self._calls.read(read)
 

@@ -3,6 +3,8 @@
 import asyncio
 import json
 from collections.abc import AsyncIterator, Iterator
+from functools import partial
+from itertools import count, islice
 from pathlib import Path
 from typing import NamedTuple
 from uuid import UUID, uuid4
@@ -12,13 +14,18 @@ import pytest
 from deploy.local.processes import Process
 from sluice.errors import StoreUnreachable
 from sluice.model import StockPolicy
-from sluice.seams.stock_store import Applied, Consistency, Row
+from sluice.seams.stock_store import Applied, Cell, Consistency, Row
 from stockd.stores.cassandra import CassandraStore
+from stockd.stores.cassandra_schema import part_of
 from stockd.stores.cassandra_session import MAX_IN_FLIGHT
 from tests.integration.store_outage import Taker, loop_never_blocked, recovered, rows_are_exact, unreachable_in_time
 from tests.servers import make_cassandra, running, server_directory
 
 pytestmark = pytest.mark.servers
+
+
+SKUS_TOGETHER = 6
+TAKERS_OF_A_SKU = 2
 
 
 class Server(NamedTuple):
@@ -56,9 +63,27 @@ async def store(server: Server) -> AsyncIterator[CassandraStore]:
 @pytest.fixture
 async def sku(store: CassandraStore) -> str:
     sku = f"sku-{uuid4()}"
+    await stocked(store, sku)
+    return sku
+
+
+async def stocked(store: CassandraStore, sku: str) -> None:
     await store.create_sku(sku, StockPolicy.EXACT)
     assert await store.restock(sku, uuid4(), 100_000) == Applied()
-    return sku
+
+
+@pytest.fixture
+async def shelf(store: CassandraStore) -> list[str]:
+    """SKUs whose writes travel together."""
+    names = (f"sku-{uuid4()}" for _ in count())
+    skus = list(islice((name for name in names if part_of(name) == 0), SKUS_TOGETHER))
+    for sku in skus:
+        await stocked(store, sku)
+    return skus
+
+
+def takers_of(store: CassandraStore, shelf: list[str]) -> list[Taker]:
+    return [Taker(store, sku) for sku in shelf for _ in range(TAKERS_OF_A_SKU)]
 
 
 async def test_a_killed_server_is_told_in_time_and_its_return_needs_nobody(
@@ -89,9 +114,9 @@ async def test_a_killed_server_is_told_in_time_and_its_return_needs_nobody(
 
 
 async def test_takes_in_flight_when_the_server_is_killed_are_exact_after_sending_them_again(
-    server: Server, store: CassandraStore, sku: str
+    server: Server, store: CassandraStore, shelf: list[str]
 ) -> None:
-    takers = [Taker(store, sku) for _ in range(12)]
+    takers = takers_of(store, shelf)
     async with asyncio.TaskGroup() as tasks:
         for taker in takers:
             tasks.create_task(taker.run())
@@ -102,13 +127,14 @@ async def test_takes_in_flight_when_the_server_is_killed_are_exact_after_sending
         for taker in takers:
             taker.stopping = True
     assert sum(taker.unknown for taker in takers) > 0
-    await rows_are_exact(store, sku, takers)
+    for sku in shelf:
+        await rows_are_exact(store, sku, [taker for taker in takers if taker.sku == sku])
 
 
 async def test_a_frozen_server_is_told_in_time_and_takes_are_exact_when_it_goes_on(
-    server: Server, store: CassandraStore, sku: str
+    server: Server, store: CassandraStore, shelf: list[str]
 ) -> None:
-    takers = [Taker(store, sku) for _ in range(12)]
+    takers = takers_of(store, shelf)
     async with loop_never_blocked(), asyncio.TaskGroup() as tasks:
         for taker in takers:
             tasks.create_task(taker.run())
@@ -123,7 +149,8 @@ async def test_a_frozen_server_is_told_in_time_and_takes_are_exact_when_it_goes_
         for taker in takers:
             taker.stopping = True
     assert sum(taker.unknown for taker in takers) > 0
-    await rows_are_exact(store, sku, takers)
+    for sku in shelf:
+        await rows_are_exact(store, sku, [taker for taker in takers if taker.sku == sku])
 
 
 async def test_calls_beyond_the_limit_are_told_that_they_were_not_sent(
@@ -131,7 +158,7 @@ async def test_calls_beyond_the_limit_are_told_that_they_were_not_sent(
 ) -> None:
     server.process.stop()
     try:
-        calls = [unreachable_in_time(lambda: store.take(sku, UUID(int=1), None, 1)) for _ in range(MAX_IN_FLIGHT + 30)]
+        calls = [unreachable_in_time(partial(store.add_sold, sku, cell, 0)) for cell in cells(MAX_IN_FLIGHT + 30)]
         told = await asyncio.gather(*calls)
     finally:
         server.process.cont()
@@ -139,14 +166,33 @@ async def test_calls_beyond_the_limit_are_told_that_they_were_not_sent(
     await recovered(store)
 
 
+async def test_takes_behind_one_that_nobody_answers_are_told_that_they_were_not_sent(
+    server: Server, store: CassandraStore, shelf: list[str]
+) -> None:
+    server.process.stop()
+    try:
+        first = asyncio.create_task(unreachable_in_time(lambda: store.take(shelf[0], UUID(int=1), None, 1)))
+        await asyncio.sleep(0.1)
+        later = [unreachable_in_time(partial(store.take, sku, UUID(int=1), None, 1)) for sku in shelf[1:]]
+        told = await asyncio.gather(first, *later)
+    finally:
+        server.process.cont()
+    assert [error.outcome_unknown for error in told] == [True] + [False] * len(later)
+    await recovered(store)
+
+
+def cells(many: int) -> list[Cell]:
+    return [Cell(uuid4(), 0) for _ in range(many)]
+
+
 PLACES_LIMIT_S = 20.0
-"""Ninety-six contended writes of a server that has just been frozen."""
+"""Ninety-six writes of a server that has just been frozen."""
 
 
 async def test_callers_who_leave_do_not_keep_their_places(server: Server, store: CassandraStore, sku: str) -> None:
     server.process.stop()
     try:
-        leaving = [asyncio.create_task(store.take(sku, UUID(int=2), None, 1)) for _ in range(MAX_IN_FLIGHT)]
+        leaving = [asyncio.create_task(store.add_sold(sku, cell, 0)) for cell in cells(MAX_IN_FLIGHT)]
         await asyncio.sleep(0.1)
         for task in leaving:
             task.cancel()
@@ -159,7 +205,7 @@ async def test_callers_who_leave_do_not_keep_their_places(server: Server, store:
         ledgers = await asyncio.gather(*(store.read(sku, Consistency.QUORUM) for _ in range(MAX_IN_FLIGHT)))
         return None not in ledgers
 
-    # The takes of those who left go on at the server and keep their places until they end there.
+    # What those who left asked for goes on at the server and keeps its place until it ends there.
     async with asyncio.timeout(PLACES_LIMIT_S):
         while True:
             try:

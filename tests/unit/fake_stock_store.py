@@ -12,6 +12,7 @@ from sluice.seams.stock_store import (
     Cell,
     Consistency,
     Counts,
+    Head,
     Ledger,
     NoSuchSku,
     Row,
@@ -137,6 +138,10 @@ class FakeStockStore:
         if self.before_read_answers is not None:
             await self.before_read_answers()
         return ledger
+
+    async def head(self, sku: str) -> Head | None:
+        ledger = await self.read(sku, Consistency.QUORUM)
+        return ledger and Head(ledger.policy, ledger.available, ledger.owners)
 
     async def fold(self, sku: str, incarnation: UUID, before: Row | None, sold: int) -> WriteOutcome:
         await self._answer()

@@ -12,15 +12,17 @@ from sluice.seams.stock_store import Consistency, Ledger, Row
 from stockd.stores.cassandra import CassandraStore, _Statements
 from stockd.stores.cassandra_session import Answer
 
-RESTOCK, ONE, TWO = UUID(int=1), UUID(int=2), UUID(int=3)
+NOBODY, RESTOCK, ONE, TWO = (UUID(int=number) for number in range(4))
 Rows = Sequence[tuple[Any, ...]]
 
 
-def rows(available: int | None, *units: tuple[int, UUID, int], policy: str | None = "exact") -> Rows:
-    return [(kind, row_id, count, 1, None, available, policy) for kind, row_id, count in units]
+def rows(available: int | None, *units: tuple[int, UUID, int]) -> Rows:
+    """None available: without the SKU itself."""
+    itself = [] if available is None else [(0, NOBODY, None, None, None, available, "exact")]
+    return itself + [(kind, row_id, count, 1, None, None, None) for kind, row_id, count in units]
 
 
-WHOLE = rows(3, (0, RESTOCK, 10), (1, ONE, 5), (1, TWO, 2))
+WHOLE = rows(3, (1, RESTOCK, 10), (2, ONE, 5), (2, TWO, 2))
 
 
 class Bound:
@@ -50,7 +52,7 @@ async def read(local: Rows, quorum: Rows = WHOLE) -> tuple[Ledger | None, int]:
 
 
 async def test_what_was_true_at_some_moment_is_answered_by_one_replica() -> None:
-    before = rows(8, (0, RESTOCK, 10), (1, ONE, 2))
+    before = rows(8, (1, RESTOCK, 10), (2, ONE, 2))
     assert await read(before) == (Ledger("apple", StockPolicy.EXACT, 8, {RESTOCK: 10}, {ONE: Row(2, 1)}), 1)
 
 
@@ -58,10 +60,10 @@ async def test_what_was_true_at_some_moment_is_answered_by_one_replica() -> None
     "torn",
     [
         pytest.param([], id="it missed the SKU"),
-        pytest.param(rows(None, (1, ONE, 5), policy=None), id="it missed the creation"),
-        pytest.param(rows(3, (1, ONE, 5), (1, TWO, 2)), id="it missed the restock"),
-        pytest.param(rows(3, (0, RESTOCK, 10), (1, TWO, 2)), id="it missed a first take"),
-        pytest.param(rows(3, (0, RESTOCK, 10), (1, ONE, 4), (1, TWO, 2)), id="it missed a later take"),
+        pytest.param(rows(None, (1, RESTOCK, 10), (2, ONE, 5)), id="it missed the creation"),
+        pytest.param(rows(3, (2, ONE, 5), (2, TWO, 2)), id="it missed the restock"),
+        pytest.param(rows(3, (1, RESTOCK, 10), (2, TWO, 2)), id="it missed a first take"),
+        pytest.param(rows(3, (1, RESTOCK, 10), (2, ONE, 4), (2, TWO, 2)), id="it missed a later take"),
     ],
 )
 async def test_where_writes_are_missing_a_quorum_is_asked(torn: Rows) -> None:
