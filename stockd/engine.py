@@ -307,8 +307,10 @@ class Engine:
         order_count = len(batch.quantities)
         self._metrics.verdicts(Verdict.GRANTED, order_count)
         seq = self._number(zip(shelf, wanted, strict=True), batch.shard)
-        for escrow in shelf:
-            self._tend(escrow)
+        horizon_s = self._breadth.horizon_s()
+        for escrow in shelf:  # who has fewer units now needs more of them, if anything
+            if appetite.wants_refill(escrow.free, self._block(escrow, escrow.asked.rate_per_s(now), horizon_s)):
+                self._tend(escrow)
         return Reservation(
             self.incarnation, seq, [Verdict.GRANTED] * order_count, [], self._spreading.advice(batch.skus)
         )
@@ -383,8 +385,10 @@ class Engine:
             if reservation is None:
                 continue  # settled before
             for escrow, units in reservation.granted:
+                free_before = escrow.free
                 escrows.settle(escrow, units, settlement.sold.get(escrow.sku, 0))
-                self._tend(escrow)
+                if escrow.free != free_before or escrow.demand or escrow.tally is not None:
+                    self._tend(escrow)
 
     def _tend(self, escrow: Escrow) -> None:
         """Makes sure that somebody acts on the escrow's needs."""
@@ -414,20 +418,20 @@ class Engine:
 
     def _ahead(self, escrow: Escrow) -> int:
         """Units to hold beyond those that orders wait for."""
-        return self._block(escrow, escrow.asked.rate_per_s(self._monotonic()))
+        return self._block(escrow, escrow.asked.rate_per_s(self._monotonic()), self._breadth.horizon_s())
 
     def _kept(self, escrow: Escrow) -> int:
         """The same for units that are there already."""
-        fade_s = appetite.fade_s(self._breadth.horizon_s())
-        return self._block(escrow, escrow.asked.rate_per_s(self._monotonic(), fade_s))
+        horizon_s = self._breadth.horizon_s()
+        return self._block(escrow, escrow.asked.rate_per_s(self._monotonic(), appetite.fade_s(horizon_s)), horizon_s)
 
-    def _block(self, escrow: Escrow, rate_per_s: float) -> int:
+    def _block(self, escrow: Escrow, rate_per_s: float, horizon_s: float) -> int:
         if escrow.policy is not StockPolicy.ESCROW or self._draining:
             return 0
         # Its own free units count as to be had: else a full escrow would find its share of the rest too small.
         to_be_had = escrow.available + escrow.free
         owners = max(self._owners, self._spreading.owners_of(escrow.sku))
-        return appetite.ahead(rate_per_s, self._breadth.horizon_s(), to_be_had, owners)
+        return appetite.ahead(rate_per_s, horizon_s, to_be_had, owners)
 
     async def _tend_until_quiet(self, escrow: Escrow) -> None:
         try:

@@ -2,12 +2,13 @@
 
 import asyncio
 import heapq
-from collections.abc import AsyncIterator, Callable, Iterator
-from contextlib import asynccontextmanager, contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from enum import IntEnum
 
 AT_ONCE = 512
-"""Requests of one engine. Fewer than CassandraSession has places for (96): probes and counting come beside them."""
+"""SKUs of one engine. So many that those of a partition share rounds, sixteen or more to each; so few that all of them
+are answered in time by a ledger that has only just started and does 1,500 a second."""
 
 AHEAD_AT_ONCE = 64
 """SKUs of which units are taken that no order waits for. When thousands want more at the same moment, as at the start
@@ -34,25 +35,36 @@ class Turns:
         self._came = 0
         self._queue: list[tuple[Urgency, int, asyncio.Future[None]]] = []
 
-    @asynccontextmanager
-    async def turn(self, urgency: Urgency) -> AsyncIterator[None]:
-        """One request, while the block lasts."""
-        self._came += 1
-        mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._queue, (urgency, self._came, mine))
-        self._admit()
+    def turn(self, urgency: Urgency) -> "Turn":
+        """One request, while the block lasts: `async with turns.turn(urgency):`."""
+        return Turn(self, urgency)
+
+    async def begin(self, urgency: Urgency) -> None:
+        """For Turn: returns when it is the caller's turn, who must `end` it."""
+        if not self._free:
+            self._crowded_at = self._monotonic()
+            self._came += 1
+            mine: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+            heapq.heappush(self._queue, (urgency, self._came, mine))
+            try:
+                await mine
+            except asyncio.CancelledError:
+                if not mine.cancelled():  # admitted at the same moment
+                    self.end()
+                raise
+            return
+        self._free -= 1
         if self.crowded():
             self._crowded_at = self._monotonic()
-        try:
-            await mine
-        except asyncio.CancelledError:
-            if not mine.cancelled():  # admitted at the same moment
-                self._leave()
-            raise
-        try:
-            yield
-        finally:
-            self._leave()
+
+    def end(self) -> None:
+        """For Turn."""
+        self._free += 1
+        while self._free and self._queue:
+            _, _, next_one = heapq.heappop(self._queue)
+            if not next_one.done():
+                next_one.set_result(None)
+                self._free -= 1
 
     @contextmanager
     def ahead(self) -> Iterator[bool]:
@@ -74,13 +86,18 @@ class Turns:
         """Whether somebody had to wait lately."""
         return self._monotonic() - self._crowded_at < within_s
 
-    def _leave(self) -> None:
-        self._free += 1
-        self._admit()
 
-    def _admit(self) -> None:
-        while self._free and self._queue:
-            _, _, next_one = heapq.heappop(self._queue)
-            if not next_one.done():
-                next_one.set_result(None)
-                self._free -= 1
+class Turn:
+    """See Turns.turn. A class, as a first order of a SKU has several: a generator for each took a fifth of its time."""
+
+    __slots__ = ("_turns", "_urgency")
+
+    def __init__(self, turns: Turns, urgency: Urgency) -> None:
+        self._turns = turns
+        self._urgency = urgency
+
+    async def __aenter__(self) -> None:
+        await self._turns.begin(self._urgency)
+
+    async def __aexit__(self, *raised: object) -> None:
+        self._turns.end()

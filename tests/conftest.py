@@ -4,11 +4,16 @@ import os
 from collections.abc import Iterator
 
 import pytest
+from hypothesis import settings
 
 from tests.servers import make_cassandra, make_kafka, make_postgres, make_redis, running, server_directory
 
 # The first test that asks for a server pays for its start, and with an empty cache for a download.
 _SERVERS_TIMEOUT_S = 300
+
+# How long an example takes says how busy the machine is, and nothing of the promise.
+settings.register_profile("sluice", deadline=None)
+settings.load_profile("sluice")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -7,13 +7,18 @@ from bench.stocking import create_skus, make_journals, write_skus
 
 STOCKDS_OF_JOURNALS = 2
 
+FIRST_ORDERS_IN_FLIGHT = 4
+"""Messages of 500 first orders of SKUs. What they take shares rounds of consensus; with twice as many a server that has
+only just started was seen to refuse some."""
+
 
 def run(stage: Stage) -> None:
     plan = stage.plan
     skus = very_many_skus(plan.many_skus)
     stage.say(f"writing {len(skus):,} SKUs")
     write_skus(stage.ends.cassandra, skus)
-    load = stream_load(plan, stage.cluster, skus, plan.many_messages) | {"warm_messages": 1, "in_flight": 1}
+    load = stream_load(plan, stage.cluster, skus, plan.many_messages)
+    load |= {"warm_messages": FIRST_ORDERS_IN_FLIGHT, "in_flight": FIRST_ORDERS_IN_FLIGHT}
     stage.run("skus", stage.cluster, f"{len(skus):,} SKUs", [load], {"skus": len(skus), "repetition": 0})
     for stockds in plan.stockds:
         with fleet(stockds, stage.directory, stage.ends, stage.cluster) as system:

@@ -371,7 +371,6 @@ def _check(runner: asyncio.Runner, journal_url: str | None, examples: int) -> No
         settings=settings(
             max_examples=examples,
             stateful_step_count=25,
-            deadline=None,
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )

@@ -40,7 +40,7 @@ class Sink:
     st.integers(1, 3),
     st.integers(5, 60),
 )
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_nothing_is_lost_repeated_reordered_or_too_heavy(
     items: list[tuple[int, int]], max_in_flight: int, max_queued: int
 ) -> None:

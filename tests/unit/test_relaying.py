@@ -82,7 +82,7 @@ async def until(condition: object, relays: Sequence[asyncio.Task[None]]) -> None
     killed_after=st.lists(st.integers(0, 40), max_size=3),
     small_windows=st.booleans(),
 )
-@settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_nothing_is_lost_reordered_or_deleted_early_whatever_breaks(
     batches: list[list[str]],
     journal_faults: list[int],

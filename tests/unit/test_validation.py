@@ -89,7 +89,7 @@ HOLDS = st.builds(
 @given(ORDERS, st.none() | HOLDS)
 @example(_good(), None)
 @example(_good(), Duration())
-@settings(max_examples=400, deadline=None)
+@settings(max_examples=400)
 def test_exactly_the_bad_fields_are_named(request: PlaceOrderRequest, hold: Duration | None) -> None:
     if hold is not None:
         request.hold.CopyFrom(hold)

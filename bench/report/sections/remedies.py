@@ -85,9 +85,10 @@ _FEWER_CALLS = (
 def _at_scale(document: Document) -> str:
     del document
     return (
-        "the first order of a SKU waits for a conditional write, a round of consensus for one row. SKUs that share a"
-        " partition could be taken in one round. A group of orders is divided over the stock servers that own its SKUs,"
-        " and each has a part of it to read, answer and settle: more load per server makes the parts larger."
+        "for the first order of a SKU its stock server looks at the SKU, notes that it may hold some and takes. Others"
+        " share these requests, but each SKU is tended by itself, and looking could be saved. A group of orders is"
+        " divided over the stock servers that own its SKUs, and each has a part of it to read, answer and settle: more"
+        " load per server makes the parts larger."
     )
 
 

@@ -45,8 +45,8 @@ def _scale(document: Document) -> list[Block]:
             )
         )
     text = (
-        "Streams, 500 orders a message. With very many SKUs nearly every order is the first of its SKU, and each of"
-        " those needs a conditional write of its own: they are sent one message after the other. With one SKU all but"
+        "Streams, 500 orders a message. With very many SKUs nearly every order is the first of its SKU and waits for a"
+        " conditional write, so that fewer messages are on the way at a time. With one SKU all but"
         " one of several stock servers have nothing to do. Several journals are databases of one PostgreSQL server"
         " here: what they cost is seen, and not what several servers would give."
     )

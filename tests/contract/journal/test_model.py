@@ -206,9 +206,7 @@ class SqliteMachine(JournalMachine):
 def test_sqlite_follows_the_model() -> None:
     run_state_machine_as_test(
         SqliteMachine,
-        settings=settings(
-            max_examples=60, stateful_step_count=30, deadline=None, suppress_health_check=list(HealthCheck)
-        ),
+        settings=settings(max_examples=60, stateful_step_count=30, suppress_health_check=list(HealthCheck)),
     )
 
 
@@ -235,9 +233,7 @@ def test_postgres_follows_the_model(postgres_url: str) -> None:
         try:
             run_state_machine_as_test(
                 PostgresMachine,
-                settings=settings(
-                    max_examples=15, stateful_step_count=25, deadline=None, suppress_health_check=list(HealthCheck)
-                ),
+                settings=settings(max_examples=15, stateful_step_count=25, suppress_health_check=list(HealthCheck)),
             )
         finally:
             runner.run(made.__aexit__(None, None, None))

@@ -128,7 +128,7 @@ async def test_one_decides_at_a_time(tallies: Tallies) -> None:
     log=st.lists(st.tuples(st.sampled_from("abc"), st.integers(1, 3), st.booleans()), max_size=25),
     cuts=st.lists(st.tuples(st.integers(0, 25), st.integers(1, 25)), max_size=8),
 )
-@settings(max_examples=30, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=30, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_any_way_of_bringing_the_log_gives_the_sum(
     tmp_path_factory: pytest.TempPathFactory, log: list[tuple[str, int, bool]], cuts: list[tuple[int, int]]
 ) -> None:

@@ -115,7 +115,7 @@ def _check(runner: asyncio.Runner, store: StockStore, examples: int) -> None:
         settings=settings(
             max_examples=examples,
             stateful_step_count=30,
-            deadline=None,  # disks and servers take what they take
+            # disks and servers take what they take
             suppress_health_check=[HealthCheck.too_slow],
         ),
     )

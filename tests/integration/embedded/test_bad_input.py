@@ -22,9 +22,7 @@ from tests.integration.embedded.conftest import Embedded, audit_files
 ORDERS = "sluice.orders.v1.OrderService"
 STOCK = "sluice.stock.v1.StockService"
 
-EXAMPLES = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow]
-)
+EXAMPLES = settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 
 BROKEN = (grpc.StatusCode.INTERNAL, grpc.StatusCode.UNKNOWN)
 

@@ -131,7 +131,7 @@ async def test_no_message_is_larger_than_the_server_takes() -> None:
 @given(
     st.lists(st.tuples(st.integers(1, 900), st.integers(0, 3), st.sampled_from(["all", "half", "again"])), max_size=12)
 )
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_every_order_is_decided_once_and_never_in_two_batches_at_a_time(bursts: list[tuple[int, int, str]]) -> None:
     async def scenario() -> None:
         gateway = FakeGateway()

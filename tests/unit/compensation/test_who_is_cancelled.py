@@ -184,7 +184,7 @@ STEPS = st.one_of(
 
 
 @given(st.integers(0, 8), st.sampled_from(Victims), st.lists(STEPS, max_size=25))
-@settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+@settings(max_examples=60, suppress_health_check=[HealthCheck.too_slow])
 def test_any_history(
     tmp_path_factory: pytest.TempPathFactory, stock: int, victims: Victims, steps: list[tuple[str, Any]]
 ) -> None:

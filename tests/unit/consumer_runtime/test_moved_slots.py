@@ -136,7 +136,7 @@ def run(random: Random, gate: type[MovedSlots] = MovedSlots) -> None:
 
 
 @given(st.integers(min_value=0))
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=60)
 def test_each_keys_events_are_handled_in_order_and_all_of_them(seed: int) -> None:
     run(Random(seed))
 

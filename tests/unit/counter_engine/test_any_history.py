@@ -262,5 +262,5 @@ class AnyHistory(RuleBasedStateMachine):
 
 
 # Each plays a minute or so of virtual time, and costs about a second.
-AnyHistory.TestCase.settings = settings(max_examples=50, stateful_step_count=40, deadline=None)
+AnyHistory.TestCase.settings = settings(max_examples=50, stateful_step_count=40)
 TestAnyHistory = AnyHistory.TestCase

@@ -132,5 +132,5 @@ class AnyHistory(RuleBasedStateMachine):
         self.parts.close()
 
 
-AnyHistory.TestCase.settings = settings(max_examples=120, stateful_step_count=30, deadline=None)
+AnyHistory.TestCase.settings = settings(max_examples=120, stateful_step_count=30)
 TestAnyHistory = AnyHistory.TestCase

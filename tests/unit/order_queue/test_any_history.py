@@ -24,7 +24,7 @@ HAPPENINGS = st.lists(
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(
     st.lists(CARTS, min_size=1, max_size=14),
     st.integers(0, 8),

@@ -106,6 +106,6 @@ async def run(random: Random) -> None:
 
 
 @given(st.integers(min_value=0))
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 def test_states_are_what_the_log_says(seed: int) -> None:
     asyncio.run(run(Random(seed)))

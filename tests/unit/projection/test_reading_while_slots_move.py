@@ -42,7 +42,7 @@ def some_log(random: Random) -> MovingLog:
 
 
 @given(st.integers(min_value=0))
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 def test_every_stretch_has_all_predecessors_of_what_it_has(seed: int) -> None:
     random = Random(seed)
     log = some_log(random)

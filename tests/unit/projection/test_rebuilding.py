@@ -173,7 +173,7 @@ async def run(random: Random) -> None:
 
 
 @given(st.integers(min_value=0))
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_it_is_what_the_log_says(seed: int) -> None:
     asyncio.run(run(Random(seed)))
 

@@ -60,7 +60,7 @@ async def quietly(do: Callable[..., object], *arguments: object) -> bool:
     return True
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(seed=st.integers(0, 2**32))
 def test_whatever_is_interrupted_every_group_sees_each_keys_events_in_order_and_all_of_them(seed: int) -> None:
     in_virtual_time(scenario)(World(Random(seed), 2))

@@ -215,5 +215,5 @@ class AnyHistory(RuleBasedStateMachine):
         return reservation if reservation.seq else None
 
 
-AnyHistory.TestCase.settings = settings(max_examples=120, stateful_step_count=40, deadline=None)
+AnyHistory.TestCase.settings = settings(max_examples=120, stateful_step_count=40)
 TestAnyHistory = AnyHistory.TestCase

@@ -15,7 +15,7 @@ ARRIVALS = st.lists(st.tuples(st.lists(CARTS, min_size=1, max_size=4), st.intege
 
 @given(ARRIVALS, st.lists(st.integers(0, 8), min_size=3, max_size=3), st.sets(st.integers(0, 11), max_size=2))
 @example([([{"b": 2}, {"a": 1, "b": 1}], 4), ([{"b": 2}], 1), ([{"a": 1}], 1), ([{"a": 1}], 1)], [0, 3, 0], {1})
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 def test_all_are_decided_and_what_is_granted_is_there(
     arrivals: list[tuple[list[dict[str, int]], int]], units: list[int], leavers: set[int]
 ) -> None:
@@ -55,7 +55,7 @@ async def _all_are_decided(
 
 @given(st.lists(st.tuples(st.booleans(), st.integers(0, 5)), min_size=1, max_size=25), st.integers(0, 20))
 @example([(False, 0), (True, 0)], 1)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 def test_exactly_as_many_orders_are_sold_as_there_are_units(buyers: list[tuple[bool, int]], units: int) -> None:
     with asyncio.Runner(loop_factory=VirtualTimeLoop) as runner:
         runner.run(_exactly_as_many(buyers, units))

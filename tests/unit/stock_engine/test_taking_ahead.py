@@ -48,7 +48,7 @@ async def test_a_steady_demand_never_empties_the_escrow() -> None:
         assert parts.engine.units_free() >= 250, "200 units/s are asked for: more than a second must be there"
 
 
-@settings(max_examples=50, deadline=None)
+@settings(max_examples=50)
 @given(orders_per_s=st.floats(2.0, 50.0), falls_silent_after_s=st.floats(5.0, 10.0))
 @in_virtual_time
 async def test_a_ledger_that_is_silent_for_two_seconds_is_not_noticed(
@@ -164,7 +164,7 @@ async def test_a_server_that_drains_returns_everything() -> None:
     parts.check_quiet()
 
 
-@settings(max_examples=150, deadline=None)
+@settings(max_examples=150)
 @given(
     units=st.integers(0, 60),
     steps=st.lists(
