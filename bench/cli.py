@@ -12,6 +12,7 @@ import typer
 app = typer.Typer(
     help="Measures Sluice beside its peers, on servers of its own.",
     no_args_is_help=True,
+    add_completion=False,
     pretty_exceptions_enable=False,
 )
 

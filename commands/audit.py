@@ -40,6 +40,8 @@ from sluice.sqlite_file import SqliteFile
 from stockd.stores.chosen import open_standing_store
 from stockd.stores.sqlite import SqliteStore
 
+app = typer.Typer(add_completion=False)
+
 EXIT_FINDINGS = 1
 EXIT_CANNOT_LOOK = 2
 
@@ -67,6 +69,7 @@ class Parts(NamedTuple):
     log: EventLog
 
 
+@app.command()
 def audit(
     *,
     data_dir: Annotated[Path, typer.Option(help="the embedded gateway's data; it may be running")] = Path(".sluice"),

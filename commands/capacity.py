@@ -15,10 +15,13 @@ from capacity.shipped import shipped_slopes
 from capacity.simulation import Simulation, simulate
 from capacity.slopes import Slopes
 
+app = typer.Typer(add_completion=False)
+
 _DEFAULT = Load(orders_per_s=1.0)
 """Of what is not asked for."""
 
 
+@app.command()
 def capacity(
     orders_per_s: Annotated[float, typer.Option(help="at the peak")],
     lines_per_order: Annotated[int, typer.Option(help="different SKUs in an order")] = _DEFAULT.lines_per_order,

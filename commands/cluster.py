@@ -6,6 +6,7 @@ from typing import Annotated, NoReturn
 
 import typer
 
+from commands import cluster_demo
 from commands.own_consumer_names import chosen_consumers
 from deploy.local import cluster, state
 from deploy.local.jvm import ResolveError
@@ -14,7 +15,9 @@ from deploy.local.packages import MissingError
 from deploy.local.ports import PortHeldError
 from deploy.local.processes import StartError
 
-app = typer.Typer(help="Start, stop and look at a whole cluster on this machine.", no_args_is_help=True)
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Start, stop and look at a whole cluster on this machine."
+)
 
 DataDirectory = Annotated[Path, typer.Option("--data-dir", help="Data, logs and state of the cluster.")]
 # What a person can act on; anything else is a defect and keeps its traceback.
@@ -145,6 +148,9 @@ def _as_lines(found: cluster.Status) -> list[str]:
 def _fail(failure: Exception) -> NoReturn:
     typer.echo(str(failure), err=True)
     raise typer.Exit(1) from failure
+
+
+app.command(name="demo")(cluster_demo.demo)
 
 
 if __name__ == "__main__":

@@ -21,7 +21,9 @@ from journal.sqlite_consumers import SqliteConsumers
 from sluice.errors import Unreachable
 from sluice.sqlite_file import AlreadyServed, SqliteFile
 
-app = typer.Typer(no_args_is_help=True, help="Look at dead letters, and decide what becomes of them.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Look at dead letters, and decide what becomes of them."
+)
 
 EXIT_CANNOT_LOOK = 2
 EXIT_NO_SUCH_KEY = 1

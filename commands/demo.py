@@ -29,6 +29,8 @@ from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
 from sluice.rpc.channel import open_channel
 
+app = typer.Typer(add_completion=False)
+
 START_LIMIT_S = 30.0
 START_POLL_S = 0.05
 STOP_LIMIT_S = 30.0
@@ -71,6 +73,7 @@ class DemoResult(NamedTuple):
         }
 
 
+@app.command()
 def demo(
     orders: Annotated[int, typer.Option(min=1, help="orders sent at once")] = 1_000,
     units: Annotated[int, typer.Option(min=0, help="units of each SKU")] = 300,

@@ -71,7 +71,7 @@ CANNOT_LOOK = (
 MERGED_EVENTS = 1_000
 """Events that wait to be printed when several topics are followed; a slow terminal slows the reading down."""
 
-app = typer.Typer(no_args_is_help=True, help="Look at the event log.")
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="Look at the event log.")
 
 
 @app.callback()

@@ -12,10 +12,13 @@ from grpc_health.v1 import health_pb2
 from commands.calling import DEFAULT_ENDPOINT, Endpoint
 from sluice.rpc.channel import open_channel
 
+app = typer.Typer(add_completion=False)
+
 TIMEOUT_S = 2.0
 EXIT_NOT_SERVING = 1
 
 
+@app.command()
 def health(
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     service: Annotated[str, typer.Option(help="one service; empty: the whole process")] = "",

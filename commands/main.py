@@ -4,25 +4,13 @@ from typing import Annotated
 
 import typer
 
-from commands import (
-    audit,
-    bench,
-    capacity,
-    cluster,
-    cluster_demo,
-    dead_letters,
-    demo,
-    events,
-    health,
-    order,
-    partitions,
-    projection,
-    stock,
-)
 from commands.options import with_settings
+from commands.when_asked import CommandsWhenAsked
 from sluice.settings import ConsumeSettings, EmbeddedSettings, GatewaySettings, RelaySettings, StockdSettings
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False)
+app = typer.Typer(
+    cls=CommandsWhenAsked, no_args_is_help=True, add_completion=False, help=__doc__, pretty_exceptions_enable=False
+)
 
 
 # Each role's parts are imported when it runs: a relay needs no Cassandra driver in memory.
@@ -76,22 +64,6 @@ def consume(
     from commands import consume as role  # noqa: PLC0415
 
     role.run(settings, names)
-
-
-app.command(name="demo")(demo.demo)
-app.command(name="audit")(audit.audit)
-app.add_typer(events.app, name="events")
-app.add_typer(dead_letters.app, name="dlq")
-app.add_typer(partitions.app, name="partitions")
-app.add_typer(projection.app, name="projection")
-cluster.app.command(name="demo")(cluster_demo.demo)
-app.add_typer(cluster.app, name="cluster")
-app.command(name="health")(health.health)
-app.command(name="capacity")(capacity.capacity)
-app.add_typer(stock.app, name="stock")
-app.add_typer(order.app, name="order")
-if benches := bench.found():
-    app.add_typer(benches, name="bench")
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ QueuePosition = Annotated[
 ]
 SERVICE = "/sluice.orders.v1.OrderService/"
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 
 
 @app.command()

@@ -29,7 +29,9 @@ from sluice.slot_map import Seats, SlotMap, slots_by_partition, used_partitions
 from sluice.slot_plan import CannotGrow, balanced, grown, load_by_partition, moved_slots
 from sluice.slots import slot_of
 
-app = typer.Typer(no_args_is_help=True, help="Where a topic's slots are, and moving them while orders come in.")
+app = typer.Typer(
+    no_args_is_help=True, add_completion=False, help="Where a topic's slots are, and moving them while orders come in."
+)
 
 EXIT_CANNOT_REACH = 2
 EXIT_INTERRUPTED = 130

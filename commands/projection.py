@@ -38,7 +38,11 @@ DataDir = Annotated[Path | None, typer.Option(help="an embedded gateway's data i
 Cassandra = Annotated[str | None, typer.Option(help="the cluster's Cassandra; SLUICE_CASSANDRA")]
 Keyspace = Annotated[str | None, typer.Option(help="its keyspace; SLUICE_KEYSPACE")]
 
-app = typer.Typer(no_args_is_help=True, help="What the log says of the stock, as the consumer `projection` keeps it.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    help="What the log says of the stock, as the consumer `projection` keeps it.",
+)
 
 
 @app.callback()

@@ -24,7 +24,7 @@ class Policy(Enum):
     COUNTER = "counter"
 
 
-app = typer.Typer(no_args_is_help=True, help=__doc__)
+app = typer.Typer(no_args_is_help=True, add_completion=False, help=__doc__)
 app.command()(stock_reclaim.reclaim)
 app.command(name="compensate")(stock_compensate.compensate_command)
 

@@ -17,7 +17,7 @@ from sluice.client.errors import Unavailable
 from sluice.client.failures import CANCELLED, Failure, as_error, heard, passes, read_failure
 from sluice.client.order_stream import StreamEnded
 from sluice.client.retrying import CLOSED, gives_up, pause_s
-from sluice.rpc.channel import CHANNEL_OPTIONS
+from sluice.rpc.channel import CHANNEL_OPTIONS, Channel
 
 _ORDERS = "sluice.orders.v1.OrderService"
 _STOCK = "sluice.stock.v1.StockService"
@@ -54,7 +54,7 @@ class Calls:
     """One channel. To be made inside a running event loop."""
 
     def __init__(self, target: str) -> None:
-        self._channel = grpc.aio.insecure_channel(target, options=_OPTIONS)
+        self._channel: grpc.aio.Channel = Channel(target, _OPTIONS)
         self._closed = False
         self._place_orders: Any = self._channel.stream_stream(
             f"/{_ORDERS}/PlaceOrders", response_deserializer=orders_pb2.PlaceOrdersResponse.FromString

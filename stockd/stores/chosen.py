@@ -5,12 +5,14 @@ from collections.abc import Callable
 from sluice.seams.stock_projection import StockProjection
 from sluice.seams.stock_store import StockStore
 from sluice.settings import StockStoreSettings
+from stockd.stores import driver_without_numpy
 
 
 async def open_store(settings: StockStoreSettings) -> StockStore:
     """Makes what is not there yet. Raises StoreUnreachable after a minute, ValueError for a wrong Redis URL."""
     if settings.stock_store == "redis":
         return await _open_redis(settings)
+    driver_without_numpy.load()
     from stockd.stores.cassandra import CassandraStore  # noqa: PLC0415
 
     return await CassandraStore.open(
@@ -25,6 +27,7 @@ async def open_standing_store(settings: StockStoreSettings) -> StockStore:
     """
     if settings.stock_store == "redis":
         return await _open_redis(settings)
+    driver_without_numpy.load()
     from stockd.stores.cassandra import CassandraStore  # noqa: PLC0415
 
     return await CassandraStore.open_standing(settings.cassandra, settings.keyspace, settings.local_dc)
@@ -34,6 +37,7 @@ async def open_projection(settings: StockStoreSettings, now_ms: Callable[[], int
     """Makes what is not there yet. It is in Cassandra, whatever holds the ledger. Raises StoreUnreachable after a
     minute.
     """
+    driver_without_numpy.load()
     from stockd.stores.cassandra_projection import CassandraProjection  # noqa: PLC0415
 
     return await CassandraProjection.open(
@@ -43,6 +47,7 @@ async def open_projection(settings: StockStoreSettings, now_ms: Callable[[], int
 
 async def open_standing_projection(settings: StockStoreSettings, now_ms: Callable[[], int]) -> StockProjection:
     """As `open_projection` for who only looks or rebuilds: makes nothing. Raises LedgerMissing too."""
+    driver_without_numpy.load()
     from stockd.stores.cassandra_projection import CassandraProjection  # noqa: PLC0415
 
     return await CassandraProjection.open_standing(settings.cassandra, settings.keyspace, settings.local_dc, now_ms)

@@ -7,6 +7,8 @@ from typing import Any
 
 import pytest
 import typer.main
+from typer import Context
+from typer.core import TyperGroup
 
 from commands.main import app
 from docs import settings_table
@@ -50,10 +52,12 @@ def _commands_named(document: Path) -> Iterator[str]:
 
 def _what_is_wrong(words: list[str]) -> str | None:
     command: Any = CLI
-    while (members := getattr(command, "commands", {})) and words and not words[0].startswith("-"):
-        if words[0] not in members:
+    while isinstance(command, TyperGroup) and words and not words[0].startswith("-"):
+        member = command.get_command(Context(command), words[0])
+        if member is None:
             return f"there is no {words[0]!r} in {command.name}"
-        command = members[words.pop(0)]
+        command = member
+        words.pop(0)
     flags = {option for parameter in command.params for option in parameter.opts} | {"--help"}
     unknown = [word for word in words if word.startswith("-") and word.partition("=")[0] not in flags]
     return f"{command.name} has no {unknown}" if unknown else None
