@@ -94,13 +94,20 @@ class _Statements(NamedTuple):
     closed: Any = "SELECT incarnation, number, units FROM {keyspace}.counted_closed WHERE sku = ?"
 
 
+class _Bound(NamedTuple):
+    """A write with its statements: they are bound for who asks, so that a value that does not fit is its own affair."""
+
+    write: Create | Move
+    statements: Sequence[Any]
+
+
 class CassandraStore:
     """See `sluice.seams.stock_store.StockStore`. Pages are in the order of partitions, and of SKUs in each."""
 
     def __init__(self, session: CassandraSession, statements: _Statements) -> None:
         self._session = session
         self._statements = statements
-        self._writes: Rounds[Create | Move, Told] = Rounds(self._write_round)
+        self._writes: Rounds[_Bound, Told] = Rounds(self._write_round)
         self._heads: Rounds[str, _HeadRead] = Rounds(self._read_heads)
         # A read that needs a quorum, as every write does: a node that is cut off from the others cannot serve.
         session.watch_nodes(lambda: statements.noted.bind((NOBODY, "", 1)))
@@ -150,7 +157,9 @@ class CassandraStore:
             raise
 
     async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
-        told = await self._writes.ask(part_of(sku), sku, Create(sku, policy))
+        part = part_of(sku)
+        statement = self._statements.create.bind((part, SKU, sku, NOBODY, policy_text(policy)))
+        told = await self._writes.ask(part, sku, _Bound(Create(sku, policy), (statement,)))
         return told if isinstance(told, StockPolicy) else None
 
     async def spread(self, sku: str, owners: int) -> bool:
@@ -252,33 +261,30 @@ class CassandraStore:
     async def _move(
         self, sku: str, kind: int, row_id: UUID, *, added: int, floor: int, before: Row | None, units: int
     ) -> WriteOutcome:
+        part = part_of(sku)
         after = Row(units, (before.version if before else 0) + 1)
-        told = await self._writes.ask(part_of(sku), sku, Move(sku, kind, row_id, added, floor, before, after))
+        statements = (
+            self._statements.add.bind((added, part, SKU, sku, NOBODY, floor)),
+            self._statements.put.bind((*after, part, kind, sku, row_id, *(before or _NO_ROW))),
+        )
+        told = await self._writes.ask(part, sku, _Bound(Move(sku, kind, row_id, floor, before), statements))
         assert not isinstance(told, StockPolicy), "only what creates is told a policy"
         return told
 
-    async def _write_round(self, part: int, writes: Sequence[Create | Move]) -> Sequence[Told | None]:
+    async def _write_round(self, part: int, writes: Sequence[_Bound]) -> Sequence[Told | None]:
         """All of them or none. Who had its own conditions fulfilled, when others had not, is told nothing yet."""
+        del part  # the statements say so
         batch = BatchStatement(BatchType.UNLOGGED)
-        for write in writes:
-            for statement in self._bound(part, write):
+        for _, statements in writes:
+            for statement in statements:
                 batch.add(statement)
         answer = await self._session.write(batch)
         if applied(answer):
             return [Applied()] * len(writes)
-        told = refusals(writes, answer)
+        told = refusals([write for write, _ in writes], answer)
         if not any(outcome is not None for outcome in told):
             raise StoreUnreachable(f"refused without a reason that can be seen: {answer.rows}", outcome_unknown=True)
         return told
-
-    def _bound(self, part: int, write: Create | Move) -> Sequence[Any]:
-        sku = write.sku
-        if isinstance(write, Create):
-            return (self._statements.create.bind((part, SKU, sku, NOBODY, policy_text(write.policy))),)
-        return (
-            self._statements.add.bind((write.added, part, SKU, sku, NOBODY, write.floor)),
-            self._statements.put.bind((*write.after, part, write.kind, sku, write.row_id, *(write.before or _NO_ROW))),
-        )
 
     async def _read_heads(self, part: int, skus: Sequence[str]) -> Sequence["_HeadRead"]:
         bound = self._statements.heads.bind((part, SKU, list(skus), NOBODY))

@@ -20,15 +20,13 @@ class Create(NamedTuple):
 
 
 class Move(NamedTuple):
-    """Adds `added` to the available units and makes a row `after`, if it is `before` and `floor` are available."""
+    """Moves units between what is available and a row, if that is `before` and `floor` units are available."""
 
     sku: str
     kind: int
     row_id: UUID
-    added: int
     floor: int
     before: Row | None
-    after: Row
 
 
 Told = WriteOutcome | StockPolicy

@@ -80,7 +80,8 @@ class Rounds(Generic[Asked, Told]):
 
     def _ended(self, partition: "_Partition[Asked, Told]", task: asyncio.Task[None]) -> None:
         self._on_the_way.discard(task)
-        self._next_round(partition)
+        if not task.cancelled():  # else everything is about to end
+            self._next_round(partition)
 
 
 class _Waiting(Generic[Asked, Told]):

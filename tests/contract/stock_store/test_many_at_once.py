@@ -7,8 +7,9 @@ from uuid import UUID, uuid4
 import pytest
 
 from sluice.errors import StoreUnreachable
-from sluice.model import StockPolicy
+from sluice.model import MAX_NAME_CHARS, StockPolicy
 from sluice.seams.stock_store import Applied, Head, NoSuchSku, Refused, Row, StockStore, WriteOutcome
+from stockd.holder_notes import SKUS_PER_NOTE
 
 from .ledgers import ledger_of, restocked
 from .model import LedgerModel, Restock, Take
@@ -16,6 +17,8 @@ from .model import LedgerModel, Restock, Take
 SKUS = 300
 UNITS = 5
 TURNS = 3
+TOO_MANY = 2**70
+"""No store counts so far; validation refuses it long before."""
 
 
 async def _created(store: StockStore, prefix: str) -> list[str]:
@@ -79,6 +82,28 @@ async def test_two_servers_that_take_of_the_same_skus_never_take_a_unit_twice(st
         assert of_sku.count(Applied()) == UNITS // 2
     for sku in skus:
         assert (await ledger_of(store, sku)).available == UNITS % 2
+
+
+async def test_names_may_be_as_long_as_they_like(store: StockStore, new_sku: str) -> None:
+    """What travels together must not be too much together."""
+    skus = [f"{new_sku}-{number}-".ljust(MAX_NAME_CHARS, "鉄") for number in range(SKUS)]
+    assert set(await asyncio.gather(*(store.create_sku(sku, StockPolicy.ESCROW) for sku in skus))) == {None}
+    await asyncio.gather(*(restocked(store, sku, UNITS) for sku in skus))
+    taker = uuid4()
+    assert set(await asyncio.gather(*(store.take(sku, taker, None, 1) for sku in skus))) == {Applied()}
+    assert set(await asyncio.gather(*(store.head(sku) for sku in skus))) == {Head(StockPolicy.ESCROW, UNITS - 1)}
+    await store.note_held(taker, skus[:SKUS_PER_NOTE])
+    assert set(await store.skus_noted(taker)) == set(skus[:SKUS_PER_NOTE])
+
+
+async def test_what_cannot_be_written_is_the_affair_of_who_asked_for_it(store: StockStore, new_sku: str) -> None:
+    skus = await _created(store, new_sku)
+    outcomes = await asyncio.gather(
+        *(store.restock(sku, uuid4(), TOO_MANY if sku == skus[7] else UNITS) for sku in skus), return_exceptions=True
+    )
+    assert isinstance(outcomes.pop(7), Exception)
+    assert set(outcomes) == {Applied()}
+    assert (await ledger_of(store, skus[7])).available == 0
 
 
 async def test_heads_of_many_skus(store: StockStore, new_sku: str) -> None:
