@@ -46,21 +46,23 @@ async def until_answered(methods: Sequence[Any], request: Any, first: int) -> Re
 async def place_and_end_all(
     clients: Sequence[Client], requests: Sequence[orders_pb2.PlaceOrderRequest], rng: random.Random
 ) -> list[Reply]:
-    """Each order is placed, and confirmed or cancelled twice, or once each, around the time when it expires."""
+    """Each order is placed, and confirmed or cancelled twice, or once each, around the time when it expires; or left
+    alone.
+    """
     confirm = ([each.confirm_order for each in clients], orders_pb2.ConfirmOrderRequest)
     cancel = ([each.cancel_order for each in clients], orders_pb2.CancelOrderRequest)
 
     async def end(number: int, request: orders_pb2.PlaceOrderRequest) -> list[Reply]:
         assert (await place_until_answered(clients, request, number)).told == ACCEPTED
         await asyncio.sleep(rng.uniform(0.5, 3.5))
-        doing = rng.choice([(confirm, confirm), (confirm, cancel), (cancel, confirm), (cancel, cancel)])
+        doing = rng.choice([(confirm, confirm), (confirm, cancel), (cancel, confirm), (cancel, cancel), ()])
         replies = await asyncio.gather(
             *(
                 until_answered(methods, message(order_id=request.order_id), number + place)
                 for place, (methods, message) in enumerate(doing)
             )
         )
-        if doing[0] is doing[1]:
+        if doing and doing[0] is doing[1]:
             assert len({reply.told for reply in replies}) == 1
             assert len({str(reply.response or sorted(reply.blamed.items())) for reply in replies}) == 1
         return replies
