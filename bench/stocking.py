@@ -47,7 +47,7 @@ async def _create_skus(endpoint: str, skus: Sequence[str], policy: str, units: i
 
 
 def write_skus(contact_points: str, skus: Sequence[str]) -> None:
-    """Very many, written as a gateway writes them: by the interface it takes several times as long."""
+    """Very many, written as a gateway writes them, without a call for each."""
     asyncio.run(_write_skus(contact_points, iter(skus)))
 
 

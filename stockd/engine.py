@@ -385,7 +385,7 @@ class Engine:
             if reservation is None:
                 continue  # settled before
             for escrow, units in reservation.granted:
-                free_before = escrow.free
+                free_before = escrow.free  # who has what it had, needs what it needed
                 escrows.settle(escrow, units, settlement.sold.get(escrow.sku, 0))
                 if escrow.free != free_before or escrow.demand or escrow.tally is not None:
                     self._tend(escrow)

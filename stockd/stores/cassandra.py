@@ -159,7 +159,7 @@ class CassandraStore:
     async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
         part = part_of(sku)
         statement = self._statements.create.bind((part, SKU, sku, NOBODY, policy_text(policy)))
-        told = await self._writes.ask(part, sku, _Bound(Create(sku, policy), (statement,)))
+        told = await self._writes.ask(part, sku, _Bound(Create(sku), (statement,)))
         return told if isinstance(told, StockPolicy) else None
 
     async def spread(self, sku: str, owners: int) -> bool:

@@ -15,8 +15,9 @@ from stockd.stores.cassandra_session import Answer
 
 
 class Create(NamedTuple):
+    """Makes the SKU, if it is not there."""
+
     sku: str
-    policy: StockPolicy
 
 
 class Move(NamedTuple):

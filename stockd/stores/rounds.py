@@ -2,7 +2,8 @@
 more for thirty SKUs than for one.
 
 Natural batching: a partition that nobody asks is asked at once; what comes while its request is on the way waits, and
-shares the next one. There is no timer.
+shares the next one. There is no timer. It is not `sluice.coalescer`, whose batches are whatever waits: here a SKU is in
+a round once, and who was held up by others goes again before those who came later.
 """
 
 import asyncio
@@ -70,13 +71,14 @@ class Rounds(Generic[Asked, Told]):
             if isinstance(error, StoreUnreachable):
                 partition.give_up(asyncio.get_running_loop().time() - PATIENCE_S)
             return
-        for entry, answer in zip(reversed(entries), reversed(answers), strict=True):
-            if entry.told.done():
-                continue
+        again = []
+        for entry, answer in zip(entries, answers, strict=True):
             if answer is None:
-                partition.put_back(entry)
-            else:
+                again.append(entry)
+            elif not entry.told.done():
                 entry.told.set_result(answer)
+        for entry in reversed(again):  # each goes before all others
+            partition.put_back(entry)
 
     def _ended(self, partition: "_Partition[Asked, Told]", task: asyncio.Task[None]) -> None:
         self._on_the_way.discard(task)

@@ -140,7 +140,7 @@ class SqliteStore:
         del consistency  # there is one copy
 
         def read(connection: sqlite3.Connection) -> Ledger | None:
-            head = connection.execute("SELECT policy, available, owners FROM stock WHERE sku = ?", (sku,)).fetchone()
+            head = _head(connection, sku)
             if head is None:
                 return None
             rows = connection.execute(
@@ -148,16 +148,12 @@ class SqliteStore:
             ).fetchall()
             restocks = {UUID(bytes=row_id): units for kind, row_id, units, _ in rows if kind == _RESTOCK}
             held = {UUID(bytes=row_id): Row(units, version) for kind, row_id, units, version in rows if kind == _TAKEN}
-            return Ledger(sku, StockPolicy(head[0]), head[1], restocks, held, head[2])
+            return Ledger(sku, head.policy, head.available, restocks, held, head.owners)
 
         return await self._calls.read(read)
 
     async def head(self, sku: str) -> Head | None:
-        def read(connection: sqlite3.Connection) -> Head | None:
-            found = connection.execute("SELECT policy, available, owners FROM stock WHERE sku = ?", (sku,)).fetchone()
-            return None if found is None else Head(StockPolicy(found[0]), found[1], found[2])
-
-        return await self._calls.read(read)
+        return await self._calls.read(lambda connection: _head(connection, sku))
 
     async def add_sold(self, sku: str, cell: Cell, units: int) -> None:
         def add(connection: sqlite3.Connection) -> None:
@@ -235,6 +231,11 @@ class SqliteStore:
             return Applied()
 
         return await self._calls.write(move)
+
+
+def _head(connection: sqlite3.Connection, sku: str) -> Head | None:
+    found = connection.execute("SELECT policy, available, owners FROM stock WHERE sku = ?", (sku,)).fetchone()
+    return None if found is None else Head(StockPolicy(found[0]), found[1], found[2])
 
 
 _COLUMNS = "sku, kind, id, units, version"

@@ -115,8 +115,7 @@ def _check(runner: asyncio.Runner, store: StockStore, examples: int) -> None:
         settings=settings(
             max_examples=examples,
             stateful_step_count=30,
-            # disks and servers take what they take
-            suppress_health_check=[HealthCheck.too_slow],
+            suppress_health_check=[HealthCheck.too_slow],  # disks and servers take what they take
         ),
     )
 
