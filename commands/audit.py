@@ -22,7 +22,6 @@ from audit.running import AuditReport, Look, run_confirmed_audit
 from audit.running import watch as watching
 from commands.data_dir import DATABASE_FILE
 from commands.options import load
-from commands.process import GC_THRESHOLDS
 from journal.embedded_log import EmbeddedLog
 from journal.events import MalformedOutboxRow
 from journal.migration import DatabaseTooNew, DatabaseTooOld
@@ -41,6 +40,9 @@ from stockd.stores.chosen import open_standing_store
 from stockd.stores.sqlite import SqliteStore
 
 app = typer.Typer(add_completion=False)
+
+GC_THRESHOLDS = (20_000, 20, 20)
+"""Nothing of what is read has cycles. To look for them as often as Python does by itself is a third of the work."""
 
 EXIT_FINDINGS = 1
 EXIT_CANNOT_LOOK = 2
@@ -101,7 +103,6 @@ def audit(
     """Checks that nothing is oversold, lost or invented (I1 to I4, I6, I7), naming what is wrong and where to look.
     What it finds it looks at again before it says so: the system may be running.
     """
-    # Nothing of what is read has cycles, and looking for them would be a third of the work.
     gc.set_threshold(*GC_THRESHOLDS)
     if journal_url is None:
         parts = embedded_parts(data_dir)
