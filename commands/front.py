@@ -74,6 +74,7 @@ async def serve_front(
     journal_connections: int,
     max_wait_s: float,
     crowd_s: float,
+    max_crowd: int,
     max_orders_in_flight: int,
     max_batches_in_flight: int,
     max_stock_watches: int,
@@ -87,7 +88,8 @@ async def serve_front(
     `background` runs as long; if one of it fails, so does this. Without `requests` there is no queue mode.
     """
     server = rpc_server.new_server()
-    admission = _admission(server, max_wait_s, crowd_s)
+    admission = Admission(max_wait_s=max_wait_s, crowd_s=crowd_s, max_crowd=max_crowd)
+    Arrivals(server, time.monotonic, admission.look)
     links = Keepers(keepers)
 
     async def probe_keepers() -> None:
@@ -166,9 +168,7 @@ async def serve_front(
     reaches = {*order_needs, *journal_reaches, *([queue_reach] if requests is not None else [])}
     _show(registry, reaches, order_shards, stock_watching)
     _show_keepers(registry, links)
-    server.add_generic_rpc_handlers((orders.handler(), stock.handler()))
-    reflection.enable(server, REFLECTED_SERVICES)
-    channelz.add_channelz_servicer(server)
+    _offer(server, orders, stock, admission)
     port = await rpc_server.start(server, listen)
     _log.info("serving", listen=f"{split_host_port(listen)[0]}:{port}")
     try:
@@ -197,11 +197,11 @@ async def serve_front(
         links.close()
 
 
-def _admission(server: Server, max_wait_s: float, crowd_s: float) -> Admission:
-    """Looks at all that arrives at `server`, to which nothing else has been added yet."""
-    admission = Admission(max_wait_s=max_wait_s, crowd_s=crowd_s)
-    Arrivals(server, time.monotonic, admission.look)
-    return admission
+def _offer(server: Server, orders: OrderService, stock: StockService, admission: Admission) -> None:
+    server.add_generic_rpc_handlers((orders.handler(), stock.handler()))
+    server.refuse(orders.surplus(lambda: admission.room(time.monotonic())))
+    reflection.enable(server, REFLECTED_SERVICES)
+    channelz.add_channelz_servicer(server)
 
 
 async def _end_calls(server: grpc.aio.Server, orders: OrderService, limit_s: float) -> None:

@@ -39,6 +39,7 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 journal_connections=settings.journal_connections,
                 max_wait_s=settings.max_wait_s,
                 crowd_s=settings.crowd_s,
+                max_crowd=settings.max_crowd,
                 max_orders_in_flight=settings.max_orders_in_flight,
                 max_batches_in_flight=settings.max_batches_in_flight,
                 max_stock_watches=settings.max_stock_watches,

@@ -3,8 +3,10 @@
 A crowd that comes at one moment is no overload: it is served within a second or two, first come, first served. Overload
 is a queue that does not go away. It is measured as the number of calls that wait, whatever for, against the rate at
 which they are let in: with as many waiting as are let in in the longest wait allowed, the next waits that long. Those
-that are refused do not count, because they take next to no time.
+that are refused do not count, because they take next to no time. Who came last is refused: all others keep their place.
 """
+
+import math
 
 MIN_WAITING = 256
 """So many calls may wait however slow the machine: fewer callers, each waiting for its answer, are never refused. It is
@@ -22,20 +24,20 @@ RATE_WEIGHT_S = 0.5
 
 
 class Admission:
-    """Told by `look` how things stand; asked by `refuses` once for every call, in the order of their arrival."""
+    """Told by `look` how things stand; says by `room` how many calls may wait to be taken up."""
 
-    def __init__(self, *, max_wait_s: float, crowd_s: float) -> None:
-        """`crowd_s`: a queue that has been too long for this long is no crowd any more."""
+    def __init__(self, *, max_wait_s: float, crowd_s: float, max_crowd: int) -> None:
+        """`crowd_s`: a queue that has been too long for this long is no crowd any more. `max_crowd`: calls."""
         self._crowd_s = crowd_s
+        self._max_crowd = max_crowd
         self._max_wait_s = max_wait_s
         self._deciding = 0
         self._looked: float | None = None
         self._let_in = 0
         self._rate = 0.0
         self._long_since: float | None = None
-        self._overloaded_until: float | None = None
-        self._to_refuse = 0
-        self._refused = 0
+        self._overloaded_until = -math.inf
+        self._refused_lately = False
 
     def __enter__(self) -> None:
         """Around a call that was let in, while it is being decided."""
@@ -46,31 +48,30 @@ class Admission:
 
     @property
     def max_waiting(self) -> int:
+        """Of calls, those included that are being decided, when more arrive than can be served."""
         return max(MIN_WAITING, int(self._rate * self._max_wait_s))
 
-    def refuses(self) -> bool:
-        """Whether the next call is one too many. It counts as refused if so."""
-        if not self._to_refuse:
-            return False
-        self._to_refuse -= 1
-        self._refused += 1
-        return True
+    def room(self, now: float) -> int:
+        """How many calls may wait to be taken up. Those that find more before them are to be refused."""
+        most = self.max_waiting if now < self._overloaded_until else self._max_crowd
+        return max(0, most - self._deciding)
 
-    def look(self, now: float, begun: int, pending: int) -> None:
-        """`begun`: calls taken up so far, refused ones included. `pending`: those that have arrived and are not."""
-        self._measure_rate(now, begun - self._refused)
-        self._to_refuse = 0
-        excess = pending + self._deciding - self.max_waiting
-        if excess <= 0:
+    def refused(self) -> None:
+        """One call, because there was no room."""
+        self._refused_lately = True
+
+    def look(self, now: float, let_in: int, pending: int) -> None:
+        """`let_in`: calls so far. `pending`: those that have arrived and were neither let in nor refused."""
+        self._measure_rate(now, let_in)
+        too_long = pending + self._deciding > self.max_waiting or self._refused_lately
+        self._refused_lately = False
+        if not too_long:
             self._long_since = None
             return
         if self._long_since is None:
             self._long_since = now
-        lately = self._overloaded_until is not None and now < self._overloaded_until
-        if lately or now - self._long_since >= self._crowd_s:
+        if now < self._overloaded_until or now - self._long_since >= self._crowd_s:
             self._overloaded_until = now + MEMORY_S
-            # No more than wait: of calls that come later it is not known yet that they are too many.
-            self._to_refuse = min(excess, pending)
 
     def _measure_rate(self, now: float, let_in: int) -> None:
         if self._looked is not None:

@@ -34,6 +34,7 @@ from sluice.errors import JournalUnreachable, LogUnreachable, Overloaded
 from sluice.model import NewOrder, QueuePosition
 from sluice.rpc import server
 from sluice.rpc.failure import RpcFailure, invalid
+from sluice.rpc.taking_calls import Surplus
 from sluice.trace_context import trace_context
 
 SERVICE_NAME = "sluice.orders.v1.OrderService"
@@ -65,7 +66,7 @@ class OrderService:
         self._draining = False
 
     def handler(self) -> grpc.GenericRpcHandler:
-        service = server.service(
+        return server.service(
             SERVICE_NAME,
             {
                 "PlaceOrder": server.unary(self.place_order, orders_pb2.PlaceOrderRequest),
@@ -77,13 +78,15 @@ class OrderService:
                 "WatchOrder": server.server_stream(self.watch_order, orders_pb2.WatchOrderRequest),
             },
         )
-        overloaded = refusal_failure(Refused(Reason.OVERLOADED, "", RETRY_WHEN_OVERLOADED_S))
-        return server.Gated(service, f"/{SERVICE_NAME}/PlaceOrder", self._refuses_next, overloaded)
 
-    def _refuses_next(self) -> bool:
-        if refused := self._admission.refuses():
-            self._metrics.refused(Reason.OVERLOADED, 1)
-        return refused
+    def surplus(self, room: Callable[[], int]) -> Surplus:
+        """What becomes of single orders that find more than `room()` waiting before them."""
+        overloaded = refusal_failure(Refused(Reason.OVERLOADED, "", RETRY_WHEN_OVERLOADED_S))
+        return Surplus(f"/{SERVICE_NAME}/PlaceOrder", overloaded, room, self._count_surplus)
+
+    def _count_surplus(self) -> None:
+        self._admission.refused()
+        self._metrics.refused(Reason.OVERLOADED, 1)
 
     async def place_order(self, request: orders_pb2.PlaceOrderRequest, context: Any) -> orders_pb2.PlaceOrderResponse:
         with self._admission:

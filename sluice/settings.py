@@ -133,6 +133,13 @@ class FrontDoorSettings(CommonSettings):
         ge=0,
         description="overload is more calls than that for this long, seconds; before, they are a crowd that is served",
     )
+    max_crowd: int = Field(
+        3_000,
+        ge=256,
+        le=4_000,
+        description="single calls that wait, in a crowd too, each in some 20 KB of memory; one more gets UNAVAILABLE / "
+        "OVERLOADED at once",
+    )
     max_orders_in_flight: int = Field(
         20_000, ge=1, description="orders being decided at once; one more gets UNAVAILABLE / OVERLOADED"
     )

@@ -13,6 +13,7 @@ from google.protobuf import empty_pb2
 
 from sluice.rpc import server as rpc_server
 from sluice.rpc.failure import RpcFailure
+from sluice.rpc.taking_calls import Server, Surplus
 
 SERVICE = "some.Service"
 CALLS = 100
@@ -44,8 +45,14 @@ async def _refuse_to_watch(request: Any, context: Any) -> AsyncIterator[empty_pb
 
 
 @pytest.fixture
-async def port() -> AsyncIterator[int]:
+async def server() -> AsyncIterator[Server]:
     server = rpc_server.new_server()
+    yield server
+    await server.stop(None)
+
+
+@pytest.fixture
+async def port(server: Server) -> int:
     methods = {
         "Accept": rpc_server.unary(_accept, empty_pb2.Empty),
         "Refuse": rpc_server.unary(_refuse, empty_pb2.Empty),
@@ -53,8 +60,7 @@ async def port() -> AsyncIterator[int]:
         "RefuseToWatch": rpc_server.server_stream(_refuse_to_watch, empty_pb2.Empty),  # type: ignore[arg-type]
     }
     server.add_generic_rpc_handlers((rpc_server.service(SERVICE, methods),))
-    yield await rpc_server.start(server, "127.0.0.1:0")
-    await server.stop(None)
+    return await rpc_server.start(server, "127.0.0.1:0")
 
 
 # In a process of its own: errors leave objects behind in the client, too.
@@ -104,3 +110,9 @@ async def test_a_single_call_that_is_refused_leaves_what_any_call_leaves(port: i
 async def test_a_stream_that_is_refused_leaves_what_any_stream_leaves(port: int) -> None:
     of_any_call = await _left_behind(port, "Watch", "OK", "unary_stream")
     assert await _left_behind(port, "RefuseToWatch", "FAILED_PRECONDITION", "unary_stream") < of_any_call + 1
+
+
+async def test_a_call_for_which_there_is_no_room_leaves_what_any_call_leaves(server: Server, port: int) -> None:
+    of_any_call = await _left_behind(port, "Accept", "OK")
+    server.refuse(Surplus(f"/{SERVICE}/Refuse", _SOLD_OUT, lambda: 0, lambda: None))
+    assert await _left_behind(port, "Refuse", "FAILED_PRECONDITION") < of_any_call + 1

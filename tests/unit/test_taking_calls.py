@@ -1,4 +1,6 @@
-"""Calls that wait are taken up together; and those that a server was given before it stopped are served."""
+"""Calls that wait are taken up together; those that find no room are refused, and nobody else; and those that a server
+was given before it stopped are served.
+"""
 
 import asyncio
 import time
@@ -10,9 +12,13 @@ import grpc
 import pytest
 
 from sluice.rpc import server as rpc_server
-from sluice.rpc.taking_calls import ASKED_FOR, TAKEN_AT_ONCE
+from sluice.rpc.failure import RpcFailure, reason_of
+from sluice.rpc.taking_calls import ASKED_FOR, TAKEN_AT_ONCE, Server, Surplus
 
 METHOD = "/some.Service/Method"
+OTHER_METHOD = "/some.Service/Other"
+ROOM = 50
+NO_ROOM = RpcFailure(grpc.StatusCode.UNAVAILABLE, "OVERLOADED", "come again", retry_after_s=0.5)
 BLOCKED_S = 0.4
 CALLERS = 8
 CALLS_BEFORE_STOP = 300
@@ -20,9 +26,10 @@ TIMEOUT_S = 10.0
 
 
 class Answering(grpc.GenericRpcHandler):
-    """Answers every call with nothing, and knows in which turn of the event loop it was taken up."""
+    """Answers every call with what it was sent, and knows in which turn of the event loop it was taken up."""
 
     def __init__(self) -> None:
+        self.answers: list[bytes] = []
         self.turn = 0
         self.taken_up_in: list[int] = []
         self.enough = asyncio.Event()
@@ -32,17 +39,17 @@ class Answering(grpc.GenericRpcHandler):
         self.taken_up_in.append(self.turn)
         if len(self.taken_up_in) >= CALLS_BEFORE_STOP:
             self.enough.set()
-        return grpc.unary_unary_rpc_method_handler(_nothing)
+        return grpc.unary_unary_rpc_method_handler(self._echo)
+
+    async def _echo(self, request: bytes, context: Any) -> bytes:
+        del context
+        self.answers.append(request)
+        return request
 
     async def count_turns(self) -> None:
         while True:
             self.turn += 1
             await asyncio.sleep(0)
-
-
-async def _nothing(request: bytes, context: Any) -> bytes:
-    del request, context
-    return b""
 
 
 @pytest.fixture
@@ -121,3 +128,71 @@ async def test_what_was_taken_up_before_a_stop_is_served(answering: tuple[grpc.a
     ends = [end for each in await asyncio.gather(*calling) for end in each]
     assert ends.count(grpc.StatusCode.OK) == len(handler.taken_up_in)
     assert {end for end in ends if end is not grpc.StatusCode.OK} == {grpc.StatusCode.UNAVAILABLE}
+
+
+@pytest.fixture
+async def crowded(answering: tuple[Server, Answering, int]) -> tuple[Answering, int, list[None]]:
+    """A server with room for so many calls of one method, its port, and one entry for each call that it refused."""
+    server, handler, port = answering
+    refused: list[None] = []
+    server.refuse(Surplus(METHOD, NO_ROOM, lambda: ROOM, lambda: refused.append(None)))
+    return handler, port, refused
+
+
+def _ends_of_calls_at_once(port: int, method: str, count: int) -> list[bytes | grpc.RpcError]:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        grpc.channel_ready_future(channel).result(TIMEOUT_S)  # calls that wait for it leave in any order
+        callable_: Any = channel.unary_unary(method)
+        calls = [callable_.future(b"%d" % number, timeout=TIMEOUT_S) for number in range(count)]
+        return [call.exception() or call.result() for call in calls]
+
+
+async def _while_busy(port: int, method: str, count: int) -> list[bytes | grpc.RpcError]:
+    """How calls ended that all arrived before the server could take up one."""
+    await asyncio.to_thread(_ends_of_calls_at_once, port, method, 1)
+    calling = asyncio.create_task(asyncio.to_thread(_ends_of_calls_at_once, port, method, count))
+    await asyncio.sleep(0)
+    time.sleep(BLOCKED_S)  # noqa: ASYNC251 - an event loop that is busy is what this is about
+    return await calling
+
+
+async def test_who_came_last_is_refused_and_those_before_are_served_in_their_order(
+    crowded: tuple[Answering, int, list[None]],
+) -> None:
+    handler, port, refused = crowded
+    ends = await _while_busy(port, METHOD, 4 * ROOM)
+    served = [end for end in ends if isinstance(end, bytes)]
+    failures = [end for end in ends if isinstance(end, grpc.RpcError)]
+    assert handler.answers[1:] == sorted(handler.answers[1:], key=int)
+    # Some may come while others are taken up, and find room.
+    assert served[:ROOM] == [b"%d" % number for number in range(ROOM)]
+    assert len(failures) == len(refused) > ROOM
+    for failure in failures:
+        assert failure.code() is grpc.StatusCode.UNAVAILABLE
+        assert failure.details() == "come again"
+        assert reason_of(failure) == "OVERLOADED"
+
+
+async def test_other_methods_are_served_although_there_is_no_room(crowded: tuple[Answering, int, list[None]]) -> None:
+    _, port, refused = crowded
+    ends = await _while_busy(port, OTHER_METHOD, 4 * ROOM)
+    assert ends == [b"%d" % number for number in range(4 * ROOM)]
+    assert not refused
+
+
+def _call_and_leave(port: int, count: int) -> None:
+    with grpc.insecure_channel(f"127.0.0.1:{port}") as channel:
+        method: Any = channel.unary_unary(METHOD)
+        for call in [method.future(b"", timeout=BLOCKED_S / 4) for _ in range(count)]:
+            call.exception()
+
+
+async def test_a_refused_caller_who_has_left_disturbs_nobody(crowded: tuple[Answering, int, list[None]]) -> None:
+    _, port, refused = crowded
+    await asyncio.to_thread(_ends_of_calls_at_once, port, METHOD, 1)
+    calling = asyncio.create_task(asyncio.to_thread(_call_and_leave, port, 4 * ROOM))
+    await asyncio.sleep(0)
+    time.sleep(BLOCKED_S)  # noqa: ASYNC251 - an event loop that is busy is what this is about
+    await calling
+    assert await asyncio.to_thread(_ends_of_calls_at_once, port, METHOD, 1) == [b"0"]
+    assert len(refused) > ROOM
