@@ -13,7 +13,7 @@ import time
 from collections.abc import Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from uuid import UUID
 
 import typer
@@ -22,7 +22,7 @@ from prometheus_client import CollectorRegistry
 import commands.stockd  # noqa: F401 - a stock server has all of this in memory, too
 from sluice.model import StockPolicy
 from sluice.seams.stock_keeper import ReserveBatch, Settlement
-from sluice.seams.stock_store import Applied, Consistency, Ledger, Row
+from sluice.seams.stock_store import Applied, Head, Row
 from stockd.engine import Engine
 from stockd.metrics import StockdMetrics
 
@@ -34,9 +34,11 @@ UNITS = 1_000_000
 class GenerousStore:
     """Every SKU exists and has plenty; every write is applied."""
 
-    async def read(self, sku: str, consistency: Consistency) -> Ledger:
-        del consistency
-        return Ledger(sku, StockPolicy.ESCROW, UNITS, {}, {})
+    skus_at_once = 512
+
+    async def head(self, sku: str) -> Head:
+        del sku
+        return Head(StockPolicy.ESCROW, UNITS)
 
     async def take(self, sku: str, incarnation: UUID, before: Row | None, count: int) -> Applied:
         del sku, incarnation, before, count
@@ -48,6 +50,12 @@ class GenerousStore:
 
 class QuietJournal:
     """Nobody is fenced and nothing is decided."""
+
+    shard = 0
+
+    @property
+    def shards(self) -> Sequence[Self]:
+        return (self,)
 
     async def incarnations(self) -> Sequence[Any]:
         return ()

@@ -12,7 +12,7 @@ from capacity.load import Load, Policy
 from capacity.slopes import Drivers, Slopes
 from gateway.committing import MAX_ORDERS_PER_TRANSACTION
 from gateway.placing import MAX_ORDERS_PER_RESERVE
-from stockd.appetite import AHEAD_S, AVERAGED_OVER_S, LONGEST_AHEAD_S, REFILLS_PER_HORIZON, REFILLS_PER_S
+from stockd.appetite import AVERAGED_OVER_S, REFILLS_PER_HORIZON, horizon_s
 
 CONNECTIONS = 3
 """Transactions that a gateway has in flight at one journal: the default of its `journal_connections`."""
@@ -106,7 +106,7 @@ def sku_writes_per_s(
 def _ahead_s(load: Load, counts: Counts) -> float:
     """As `stockd/appetite.py` has it: the more SKUs a server is asked for, the longer ahead it takes of each."""
     asked_for = load.skus / counts.stockds * -math.expm1(-load.other_per_s * AVERAGED_OVER_S)
-    return min(max(AHEAD_S, asked_for * REFILLS_PER_HORIZON / REFILLS_PER_S), LONGEST_AHEAD_S)
+    return horizon_s(asked_for, math.ceil(counts.stockds))
 
 
 def log_batches_per_s(load: Load, counts: Counts) -> float:

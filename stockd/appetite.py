@@ -20,8 +20,8 @@ LONGEST_AHEAD_S = 30.0
 and is waited for when it dies; the share of what is available bounds it all the same."""
 
 REFILLS_PER_S = 100
-"""That one server may ask of the ledger before it takes more ahead. A Cassandra node of one core does about a thousand
-conditional writes a second, for all servers, restocks and first takes together."""
+"""That all servers together may ask of the ledger before they take more ahead. A Cassandra node of one core does about
+a thousand conditional writes a second, restocks and first takes included, and each costs what some ten orders cost."""
 
 REFILLS_PER_HORIZON = 2
 """A SKU is refilled when half of what is wanted ahead is left."""
@@ -32,6 +32,11 @@ REFILL_BELOW = 0.5
 KEEP_UP_TO = 2.0
 """Share of what is wanted ahead above which the rest goes back: demand has moved away. Far from REFILL_BELOW, so that
 a steady demand neither takes nor returns for its own ripple."""
+
+
+def horizon_s(skus: float, servers: int) -> float:
+    """How much demand to take ahead of each SKU, so that the ledger can keep up with as many SKUs at each server."""
+    return min(max(AHEAD_S, skus * servers * REFILLS_PER_HORIZON / REFILLS_PER_S), LONGEST_AHEAD_S)
 
 
 def fade_s(horizon_s: float) -> float:
@@ -67,9 +72,10 @@ class Demand:
 class Breadth:
     """How many SKUs are asked for within about AVERAGED_OVER_S."""
 
-    __slots__ = ("_before", "_count", "_since")
+    __slots__ = ("_before", "_count", "_servers", "_since")
 
     def __init__(self) -> None:
+        self._servers = 1
         self._since = -math.inf
         self._count = 0
         self._before = 0
@@ -83,10 +89,13 @@ class Breadth:
         if demand.seen_at < self._since:
             self._count += 1
 
+    def know_servers(self, count: int) -> None:
+        """How many stock servers live. Each is taken to sell as many SKUs as this one."""
+        self._servers = count
+
     def horizon_s(self) -> float:
-        """How much demand to take ahead of each SKU, so that the ledger can keep up with all of them."""
-        skus = max(self._before, self._count)
-        return min(max(AHEAD_S, skus * REFILLS_PER_HORIZON / REFILLS_PER_S), LONGEST_AHEAD_S)
+        """How much demand to take ahead of each SKU."""
+        return horizon_s(max(self._before, self._count), self._servers)
 
 
 def ahead(rate_per_s: float, horizon_s: float, available: int, owners: int) -> int:

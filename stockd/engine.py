@@ -565,7 +565,9 @@ class Engine:
             rows = await self._journal.incarnations()
         except JournalUnreachable:
             return
-        self._spreading.know_servers(len({row.name for row in rows if not row.fenced}))
+        servers = len({row.name for row in rows if not row.fenced})
+        self._spreading.know_servers(servers)
+        self._breadth.know_servers(servers)
         if any(row.fenced for row in rows if row.incarnation == self.incarnation):
             raise self._fence()
 

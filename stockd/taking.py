@@ -64,7 +64,7 @@ class Taking:
         self._fence = fence
         self._choose_owners = choose_owners
         self._metrics = metrics
-        self.turns = Turns(monotonic)
+        self.turns = Turns(monotonic, store.skus_at_once)
         self._notes = HolderNotes(incarnation, store, self.turns)
         self._answered_at = float("-inf")
         # After a write of unknown outcome: a copy of it may land later, so their rows are looked at again.

@@ -6,10 +6,6 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from enum import IntEnum
 
-AT_ONCE = 512
-"""SKUs of one engine. So many that those of a partition share rounds, sixteen or more to each; so few that all of them
-are answered in time by a ledger that has only just started and does 1,500 a second."""
-
 AHEAD_AT_ONCE = 64
 """SKUs of which units are taken that no order waits for. When thousands want more at the same moment, as at the start
 of a sale, the others sell from memory meanwhile."""
@@ -27,10 +23,11 @@ class Urgency(IntEnum):
 class Turns:
     """First come, first served within an urgency."""
 
-    def __init__(self, monotonic: Callable[[], float]) -> None:
+    def __init__(self, monotonic: Callable[[], float], at_once: int) -> None:
+        """`at_once`: SKUs of one engine."""
         self._monotonic = monotonic
         self._crowded_at = float("-inf")
-        self._free = AT_ONCE
+        self._free = at_once
         self._ahead = 0
         self._came = 0
         self._queue: list[tuple[Urgency, int, asyncio.Future[None]]] = []

@@ -115,6 +115,13 @@ class StockStore(Protocol):
     has no guard.
     """
 
+    @property
+    def skus_at_once(self) -> int:
+        """Of how many SKUs one stock server should ask at a time: so many that what can share a request does, so few
+        that none waits so long inside the store that it is given up.
+        """
+        ...
+
     async def create_sku(self, sku: str, policy: StockPolicy) -> StockPolicy | None:
         """Creates the SKU with nothing available. None: created; else it stood already, with the policy returned."""
         ...

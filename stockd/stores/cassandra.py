@@ -101,8 +101,15 @@ class _Bound(NamedTuple):
     statements: Sequence[Any]
 
 
+SKUS_AT_ONCE = 512
+"""So many that those of a partition share rounds, sixteen or more to each; so few that all of them are answered in time
+by a ledger that has only just started and does 1,500 a second."""
+
+
 class CassandraStore:
     """See `sluice.seams.stock_store.StockStore`. Pages are in the order of partitions, and of SKUs in each."""
+
+    skus_at_once = SKUS_AT_ONCE
 
     def __init__(self, session: CassandraSession, statements: _Statements) -> None:
         self._session = session

@@ -26,7 +26,7 @@ from sluice.seams.stock_store import (
     WriteOutcome,
 )
 from stockd.stores.opening import retry_until
-from stockd.stores.redis_session import RedisSession, Script
+from stockd.stores.redis_session import MAX_IN_FLIGHT, RedisSession, Script
 
 REQUEST_TIMEOUT_S = 1.2
 """One request with its connection. Scripts take microseconds; what takes longer is an fsync on a busy disk."""
@@ -74,8 +74,15 @@ return 'applied'
 """)
 
 
+SKUS_AT_ONCE = MAX_IN_FLIGHT * 3 // 4
+"""Each is a request of its own here. What else is asked for meanwhile has the other places: with none free, a take
+would be given up before it is sent."""
+
+
 class RedisStore:
     """See `sluice.seams.stock_store.StockStore`. Pages are in the order of the SKUs' bytes."""
+
+    skus_at_once = SKUS_AT_ONCE
 
     def __init__(self, session: RedisSession, prefix: str) -> None:
         self._session = session

@@ -68,8 +68,14 @@ _TABLES = (
 )
 
 
+SKUS_AT_ONCE = 512
+"""What waits together shares a transaction and its sync."""
+
+
 class SqliteStore:
     """See `sluice.seams.stock_store.StockStore`. Pages are in the order of the SKUs' bytes."""
+
+    skus_at_once = SKUS_AT_ONCE
 
     def __init__(self, file: SqliteFile) -> None:
         self._calls = SqliteCalls(file)

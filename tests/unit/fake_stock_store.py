@@ -37,7 +37,7 @@ class FakeStockStore:
     nothing is sent.
     """
 
-    def __init__(self) -> None:
+    def __init__(self, skus_at_once: int = 512) -> None:
         self.skus: dict[str, LedgerModel] = {}
         self.policies: dict[str, StockPolicy] = {}
         self.owners: dict[str, int] = {}
@@ -48,6 +48,7 @@ class FakeStockStore:
         self.latency_s = 0.0  # of every answer
         self.at_once = 0
         self.most_at_once = 0
+        self.skus_at_once = skus_at_once
         self.before_read_answers: Callable[[], asyncio.Future[None]] | None = None
         self.late: list[tuple[str, Take]] = []
         self.late_additions: list[tuple[str, Cell, int]] = []

@@ -3,11 +3,14 @@
 import asyncio
 
 from sluice.seams.stock_keeper import Verdict
+from tests.unit.fake_stock_store import FakeStockStore
 from tests.unit.stock_engine.parts import GRANTED, STORE_TIMEOUT_S, Parts
 from tests.unit.virtual_time import in_virtual_time
 
 LATENCY_S = 0.1
 SKUS = 4_000
+FEW_AT_ONCE = 48
+NOTES_BESIDE = 16
 
 
 def burst(parts: Parts) -> list[asyncio.Task[list[Verdict]]]:
@@ -28,6 +31,16 @@ async def test_those_who_cannot_be_served_in_time_are_told_overloaded_and_the_ot
     # Three requests each, of which one is shared by thirty.
     possible = STORE_TIMEOUT_S / LATENCY_S * parts.store.most_at_once / 3
     assert answers.count(GRANTED) > 0.6 * possible
+
+
+@in_virtual_time
+async def test_a_store_is_not_asked_for_more_skus_at_a_time_than_it_says() -> None:
+    parts = Parts(max_waiting_orders=SKUS, store=FakeStockStore(skus_at_once=FEW_AT_ONCE))
+    parts.store.latency_s = LATENCY_S
+    for number in range(SKUS):
+        parts.store.create(f"sku-{number}", 1_000_000)
+    await asyncio.gather(*burst(parts))
+    assert FEW_AT_ONCE <= parts.store.most_at_once <= FEW_AT_ONCE + NOTES_BESIDE
 
 
 @in_virtual_time
