@@ -33,8 +33,8 @@ HANDLED = "sluice_consumer_events_handled_total"
 CONSUMER_STARTS_S = 60.0
 
 WARM_SHARE = 2
-"""Half as many messages as count come before them: demand is an average over a second, and in its first seconds a SKU is
-refilled more often than later."""
+"""Half as many messages as count come before them: demand is an average over a second, and in its first seconds a SKU
+is refilled more often than later."""
 
 _ROWS = """
 SELECT (SELECT count(*) FROM spends) AS reservations,

@@ -94,25 +94,23 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
         while True:
             while len(self._asked) < ASKED_FOR:
                 self._asked.append(self._ask())
-            surplus = self._first_surplus()
-            asked = self._asked.popleft() if surplus is None else self._taken_out(surplus)
+            room = self._room()
+            is_surplus = room < len(self._asked) and self._asked[room].arrival.done()
+            asked = self._taken_out(room) if is_surplus else self._asked.popleft()
             if not asked.arrival.done():
                 self._taken = 0
                 await asked.arrival
+                is_surplus = self._room() == 0
             elif self._taken == TAKEN_AT_ONCE:
                 self._taken = 0
                 await asyncio.sleep(0)
             self._taken += 1
-            if surplus is None:
+            if not is_surplus:
                 return _call_of(asked)
             self._turn_away(_call_of(asked))
 
-    def _first_surplus(self) -> int | None:
-        """The place of the first call that has arrived and finds no room."""
-        if self._surplus is None:
-            return None
-        room = self._surplus.room()
-        return room if room < len(self._asked) and self._asked[room].arrival.done() else None
+    def _room(self) -> int:
+        return ASKED_FOR if self._surplus is None else self._surplus.room()
 
     def _taken_out(self, place: int) -> _Asked:
         asked = self._asked[place]
@@ -126,7 +124,8 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
             return
         no_metadata = cygrpc.SendInitialMetadataOperation((), _NO_FLAGS)
         sending = cygrpc._send_error_status_from_server(call, *self._refusal, no_metadata, self._event_loop)  # noqa: SLF001
-        _waited_for_by(sending).add_done_callback(partial(_end, sending))
+        with contextlib.suppress(cygrpc.ExecuteBatchError):  # a caller who has left
+            _waited_for_by(sending).add_done_callback(partial(_end, sending))
         self._surplus.refused()
 
     def _method_of(self, call: Any) -> str:

@@ -173,6 +173,18 @@ async def test_who_came_last_is_refused_and_those_before_are_served_in_their_ord
         assert reason_of(failure) == "OVERLOADED"
 
 
+async def test_without_any_room_nobody_is_served_who_came_when_nobody_waited(
+    answering: tuple[Server, Answering, int],
+) -> None:
+    server, handler, port = answering
+    refused: list[None] = []
+    server.refuse(Surplus(METHOD, NO_ROOM, lambda: 0, lambda: refused.append(None)))
+    for _ in range(3):
+        (end,) = await asyncio.to_thread(_ends_of_calls_at_once, port, METHOD, 1)
+        assert isinstance(end, grpc.RpcError)
+    assert (len(refused), handler.answers) == (3, [])
+
+
 async def test_other_methods_are_served_although_there_is_no_room(crowded: tuple[Answering, int, list[None]]) -> None:
     _, port, refused = crowded
     ends = await _while_busy(port, OTHER_METHOD, 4 * ROOM)
