@@ -5,7 +5,7 @@ served, up to the number that a gateway has memory for.
 from hypothesis import given
 from hypothesis import strategies as st
 
-from gateway.admission import MEMORY_S, MIN_WAITING, Admission
+from gateway.admission import BEST_RATE_FADES_S, MEMORY_S, MIN_WAITING, Admission
 
 LOOK_S = 0.01
 MAX_WAIT_S = 0.05
@@ -17,16 +17,16 @@ class Gateway:
     """Takes up `rate` calls a second, and has an admission that looks at it."""
 
     def __init__(self, rate: int) -> None:
+        self.rate = rate
         self.admission = Admission(max_wait_s=MAX_WAIT_S, crowd_s=CROWD_S, max_crowd=MAX_CROWD)
         self.now = 1_000.0
-        self._a_look = round(rate * LOOK_S)
         self._let_in = 0
 
     def wait(self, seconds: float, pending: int) -> None:
         """With so many calls waiting all the while."""
         for _ in range(round(seconds / LOOK_S)):
             self.now += LOOK_S
-            self._let_in += self._a_look
+            self._let_in += round(self.rate * LOOK_S)
             self.admission.look(self.now, self._let_in, pending)
 
     @property
@@ -64,6 +64,16 @@ def test_a_fast_gateway_lets_as_many_wait_as_it_takes_up_in_the_longest_wait() -
     assert abs(gateway.admission.max_waiting - 20_000 * MAX_WAIT_S) < 20
     gateway.wait(CROWD_S + 2 * LOOK_S, pending=1_500)
     assert abs(gateway.room - 20_000 * MAX_WAIT_S) < 20
+
+
+def test_a_gateway_that_is_slow_for_a_while_lets_as_many_wait_as_before_so_that_it_can_be_fast_again() -> None:
+    gateway = Gateway(rate=20_000)
+    gateway.wait(20.0, pending=0)
+    gateway.rate = 2_000
+    gateway.wait(BEST_RATE_FADES_S / 10, pending=0)
+    assert gateway.admission.max_waiting > 0.9 * 20_000 * MAX_WAIT_S
+    gateway.wait(3 * BEST_RATE_FADES_S, pending=0)
+    assert gateway.admission.max_waiting == MIN_WAITING
 
 
 def test_whoever_was_overloaded_lately_is_at_once_when_the_queue_is_too_long_again() -> None:
