@@ -130,7 +130,7 @@ class _Core(cygrpc.AioServer):  # type: ignore[misc]  # it has no types
 
     def _method_of(self, call: Any) -> str:
         """Only a handler is told. This one is asked like any other, and goes no further."""
-        asking = cygrpc._handle_rpc([_METHOD_TELLER], (), call, self._event_loop, False)  # noqa: SLF001
+        asking = cygrpc._handle_rpc(_METHOD_TELLERS, (), call, self._event_loop, False)  # noqa: SLF001
         try:
             asking.send(None)
         except _MethodTold as told:
@@ -182,7 +182,9 @@ class _MethodTeller(grpc.GenericRpcHandler):
         raise _MethodTold(handler_call_details.method)
 
 
-_METHOD_TELLER = _MethodTeller()
+_METHOD_TELLERS: list[grpc.GenericRpcHandler] = [_MethodTeller()]
+"""One list for all calls: gRPC keeps it with each until the garbage collector comes."""
+
 _NO_FLAGS = 0
 
 

@@ -1,11 +1,12 @@
 """Three Kafka brokers on one machine: one may be killed at any moment, and the events of orders go on."""
 
 import asyncio
-from collections.abc import Iterator
+import time
+from collections.abc import Iterator, Mapping
 from uuid import uuid4
 
 import pytest
-from confluent_kafka.admin import ConfigResource, ResourceType
+from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType, TopicMetadata
 
 from deploy.local import cluster
 from deploy.local.cluster import Cluster
@@ -19,6 +20,7 @@ from tests.servers import server_directory
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(420)]
 
 ARRIVAL_LIMIT_S = 60.0
+BROKERS_HEAR_WITHIN_S = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -47,9 +49,19 @@ async def arrives(bootstrap: str, order_id: str) -> None:
                 return
 
 
+def known_topics(admin: AdminClient) -> Mapping[str, TopicMetadata]:
+    """As a broker has them that has heard of all of the relay's: they are made at one, and the others hear later."""
+    deadline = time.monotonic() + BROKERS_HEAR_WITHIN_S
+    while True:
+        topics: Mapping[str, TopicMetadata] = admin.list_topics(timeout=10).topics
+        if topics.keys() >= set(RELAY_TOPICS) or time.monotonic() > deadline:
+            return topics
+        time.sleep(0.1)
+
+
 def test_each_topic_has_three_copies_of_which_two_must_be_written(running: Cluster) -> None:
     admin = open_admin(running.endpoints.kafka)
-    topics = admin.list_topics(timeout=10).topics
+    topics = known_topics(admin)
     for topic in RELAY_TOPICS:
         assert {len(partition.replicas) for partition in topics[topic].partitions.values()} == {3}
         asked = ConfigResource(ResourceType.TOPIC, topic)
