@@ -208,3 +208,19 @@ async def test_a_refused_caller_who_has_left_disturbs_nobody(crowded: tuple[Answ
     await calling
     assert await asyncio.to_thread(_ends_of_calls_at_once, port, METHOD, 1) == [b"0"]
     assert len(refused) > ROOM
+
+
+async def test_a_server_that_stops_while_it_refuses_answers_everybody(
+    answering: tuple[Server, Answering, int],
+) -> None:
+    server, _, port = answering
+    refused = asyncio.Event()
+    server.refuse(Surplus(METHOD, NO_ROOM, lambda: ROOM, refused.set))
+    calling = asyncio.create_task(asyncio.to_thread(_ends_of_calls_at_once, port, METHOD, 40 * ROOM))
+    await asyncio.sleep(0)
+    time.sleep(BLOCKED_S)  # noqa: ASYNC251 - so that many wait
+    await refused.wait()
+    await server.stop(TIMEOUT_S)
+    ends = await calling
+    codes = {end.code() for end in ends if isinstance(end, grpc.RpcError)}
+    assert codes == {grpc.StatusCode.UNAVAILABLE}
