@@ -168,7 +168,7 @@ async def serve_front(
     reaches = {*order_needs, *journal_reaches, *([queue_reach] if requests is not None else [])}
     _show(registry, reaches, order_shards, stock_watching)
     _show_keepers(registry, links)
-    _offer(server, orders, stock, admission)
+    _offer(server, orders, stock)
     port = await rpc_server.start(server, listen)
     _log.info("serving", listen=f"{split_host_port(listen)[0]}:{port}")
     try:
@@ -197,9 +197,9 @@ async def serve_front(
         links.close()
 
 
-def _offer(server: Server, orders: OrderService, stock: StockService, admission: Admission) -> None:
+def _offer(server: Server, orders: OrderService, stock: StockService) -> None:
     server.add_generic_rpc_handlers((orders.handler(), stock.handler()))
-    server.refuse(orders.surplus(lambda: admission.room(time.monotonic())))
+    server.refuse(orders.surplus())
     reflection.enable(server, REFLECTED_SERVICES)
     channelz.add_channelz_servicer(server)
 

@@ -79,10 +79,13 @@ class OrderService:
             },
         )
 
-    def surplus(self, room: Callable[[], int]) -> Surplus:
-        """What becomes of single orders that find more than `room()` waiting before them."""
+    def surplus(self) -> Surplus:
+        """What becomes of single orders that find more waiting before them than admission has room for."""
         overloaded = refusal_failure(Refused(Reason.OVERLOADED, "", RETRY_WHEN_OVERLOADED_S))
-        return Surplus(f"/{SERVICE_NAME}/PlaceOrder", overloaded, room, self._count_surplus)
+        return Surplus(f"/{SERVICE_NAME}/PlaceOrder", overloaded, self._room, self._count_surplus)
+
+    def _room(self) -> int:
+        return self._admission.room(time.monotonic())
 
     def _count_surplus(self) -> None:
         self._admission.refused()
