@@ -4,6 +4,7 @@ Of several journals each has its own outbox and its own leader; one process stan
 """
 
 import asyncio
+import gc
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -26,6 +27,9 @@ from sluice.telemetry import metrics
 BACKLOG_PERIOD_S = 1.0
 """Counting the backlog reads all of it; once a second is as often as anyone looks at it."""
 
+GC_THRESHOLDS = (50_000, 20, 20)
+"""As a consumer's: what is in flight is many objects without cycles, and nobody waits for an answer."""
+
 _log = structlog.get_logger(__name__)
 
 
@@ -35,6 +39,7 @@ def run(settings: RelaySettings) -> None:
 
 
 async def _serve(settings: RelaySettings, stop: asyncio.Event) -> None:
+    gc.set_threshold(*GC_THRESHOLDS)
     registry = metrics.new_registry()
     port = metrics.serve(registry, settings.metrics_listen)
     meters = _meters(registry, len(settings.journal_urls))

@@ -5,7 +5,7 @@ Encoding is on the way of every order, so the wire format is put together by han
 it to what the generated classes read.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime, timedelta
 from functools import lru_cache, partial
 from typing import NamedTuple
@@ -43,6 +43,7 @@ from sluice.seams.event_log import (
     TOPIC_STOCK_CHANGED,
     Event,
     Position,
+    new_tuple,
 )
 from sluice.trace_context import TraceContext
 
@@ -80,6 +81,7 @@ _ORDER_ID_END = _ORDER_ID_AT + _ORDER_ID_BYTES
 _KIND_ORDER_CREATED = _OUTBOX_ORDER_CREATED[0]
 _KIND_STOCK_CHANGED = _OUTBOX_STOCK_CHANGED[0]
 _KIND_TRACE_CONTEXT = _OUTBOX_TRACE_CONTEXT[0]
+_ONE_BYTE_VARINT = 0x7F  # the highest
 _ORDER_CUSTOMER_ID = b"\x12"
 _ORDER_LINE = b"\x1a"
 _ORDER_CREATE_TIME = b"\x22"
@@ -325,47 +327,32 @@ def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:
     Every event passes here on its way to Kafka, so those of new orders are cut out by what is known of them; any
     other is read through the generated classes.
     """
-    payload = row.events
-    end = len(payload)
-    at = 0
     events: list[Event] = []
     number = row.number
-    tails = _tails(row.create_time)
+    order_tail, stock_tail = _tails(row.create_time)
+    stock_tail_size = len(stock_tail)
     time_ms = _milliseconds(row.create_time)
     trace: TraceContext | None = None
     try:
-        while at < end:
-            size, at = _read_varint(payload, at)
-            entry_end = at + size
-            kind = payload[at]
-            size, at = _read_varint(payload, at + 1)
-            # The message is the rest of its entry: cut out as it is, never encoded again.
-            if at + size != entry_end or entry_end > end:
-                raise MalformedOutboxRow(number, f"event {len(events)} does not end where its length says")
-            value = payload[at:entry_end]
-            at = entry_end
-            position = Position(journal_id, number, len(events))
+        for kind, value in _entries(row.events):
+            position = new_tuple(Position, (journal_id, number, len(events)))
             if kind == _KIND_ORDER_CREATED:
-                if value.startswith(_ORDER_ID) and value.endswith(tails.order):
+                if value.startswith(_ORDER_ID) and value.endswith(order_tail):
                     order_id = value[_ORDER_ID_AT:_ORDER_ID_END].decode("ascii")
                     event_id = f"{order_id}/{FIRST_ORDER_VERSION}"
-                    events.append(
-                        Event(
-                            TOPIC_ORDER_CREATED, order_id, value, event_id, TYPE_ORDER_CREATED, time_ms, position, trace
-                        )
-                    )
+                    of_order = (order_id, value, event_id, TYPE_ORDER_CREATED, time_ms, position, trace)
+                    events.append(new_tuple(Event, (TOPIC_ORDER_CREATED, *of_order)))
                 else:
                     events.append(_order_created(value, position)._replace(trace=trace))
             elif kind == _KIND_STOCK_CHANGED:
-                order_id_end = len(value) - len(tails.stock)
+                order_id_end = len(value) - stock_tail_size
                 head = value[: order_id_end - _ORDER_ID_BYTES]
-                if head.endswith(_STOCK_ORDER_ID) and value.endswith(tails.stock):
+                if head.endswith(_STOCK_ORDER_ID) and value.endswith(stock_tail):
                     order_id = value[order_id_end - _ORDER_ID_BYTES : order_id_end].decode("ascii")
                     sku = _sku_of(head)
                     event_id = f"{order_id}/{FIRST_ORDER_VERSION}/{sku}"
-                    events.append(
-                        Event(TOPIC_STOCK_CHANGED, sku, value, event_id, TYPE_STOCK_CHANGED, time_ms, position, trace)
-                    )
+                    of_sku = (sku, value, event_id, TYPE_STOCK_CHANGED, time_ms, position, trace)
+                    events.append(new_tuple(Event, (TOPIC_STOCK_CHANGED, *of_sku)))
                 else:
                     events.append(_stock_changed(value, position)._replace(trace=trace))
             elif kind == _KIND_TRACE_CONTEXT:
@@ -377,6 +364,28 @@ def decode_events(row: OutboxRow, journal_id: UUID) -> list[Event]:
     if len(events) != row.event_count:
         raise MalformedOutboxRow(number, f"holds {len(events)} events instead of {row.event_count}")
     return events
+
+
+def _entries(payload: bytes) -> Iterator[tuple[int, bytes]]:
+    """Kind and message of each entry. Raises IndexError or ValueError where the payload is not what was written."""
+    end = len(payload)
+    at = 0
+    while at < end:
+        size = payload[at]
+        at += 1
+        if size > _ONE_BYTE_VARINT:
+            size, at = _read_varint(payload, at - 1)
+        entry_end = at + size
+        kind = payload[at]
+        size = payload[at + 1]
+        at += 2
+        if size > _ONE_BYTE_VARINT:
+            size, at = _read_varint(payload, at - 1)
+        # The message is the rest of its entry: cut out as it is, never encoded again.
+        if at + size != entry_end or entry_end > end:
+            raise ValueError("it does not end where its length says")
+        yield kind, payload[at:entry_end]
+        at = entry_end
 
 
 def _milliseconds(time: datetime) -> int:

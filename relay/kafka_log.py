@@ -7,6 +7,7 @@ import threading
 import time
 import uuid
 from collections.abc import AsyncIterator, Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from contextlib import asynccontextmanager
 from datetime import datetime
 from uuid import UUID
@@ -172,6 +173,7 @@ class KafkaPublisher:
         try:
             async with self._in_order:
                 await self._enqueue(events, done)
+            del events  # the client has copied them
             await done
         finally:
             self._waiting.discard(done)
@@ -181,17 +183,17 @@ class KafkaPublisher:
             raise self._failure
         produce = self._producer.produce
         headers = self._headers.headers
-        seats = [self._seat(event) for event in events]
-        last = {seat: index for index, seat in enumerate(seats)}
-        publication = _Publication(len(last), done, self._finished)
+        partitions, reporting = self._places(events)
+        publication = _Publication(len(reporting), done, self._finished)
+        reported = publication.reported
         enqueued = 0
         try:
-            for event, seat in zip(events, seats, strict=True):
-                topic, partition = seat
-                on_delivery = publication.reported if last[seat] == enqueued else None
+            for event, partition in zip(events, partitions, strict=True):
+                topic, key, value, *_ = event
+                on_delivery = reported if enqueued in reporting else None
                 while True:
                     try:
-                        produce(topic, event.value, event.key, partition, on_delivery, headers=headers(event))
+                        produce(topic, value, key, partition, on_delivery, headers=headers(event))
                         break
                     except BufferError:
                         await asyncio.sleep(QUEUE_FULL_PAUSE_S)
@@ -203,12 +205,21 @@ class KafkaPublisher:
             if enqueued < len(events):
                 self._fail("an earlier call was broken off")
 
-    def _seat(self, event: Event) -> tuple[str, int]:
-        """Topic and partition."""
-        topic, key = event.topic, event.key
-        # Order ids never repeat; remembering their slots would push the SKUs out of the cache.
-        slot = slot_of_sku(key) if topic == TOPIC_STOCK_CHANGED else slot_of(key)
-        return topic, self._seats[topic][slot]
+    def _places(self, events: Sequence[Event]) -> tuple[Sequence[int], AbstractSet[int]]:
+        """The partition of each event, and which of them are the last of their partition."""
+        partitions: list[int] = []
+        last: dict[str, dict[int, int]] = {}
+        for index, event in enumerate(events):
+            topic, key = event[:2]
+            # Order ids never repeat; remembering their slots would push the SKUs out of the cache.
+            slot = slot_of_sku(key) if topic == TOPIC_STOCK_CHANGED else slot_of(key)
+            partition = self._seats[topic][slot]
+            partitions.append(partition)
+            if topic in last:
+                last[topic][partition] = index
+            else:
+                last[topic] = {partition: index}
+        return partitions, {index for of_topic in last.values() for index in of_topic.values()}
 
     async def close(self) -> None:
         """Drops what is not acknowledged yet; calls that wait for it raise LogUnreachable."""

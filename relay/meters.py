@@ -1,16 +1,11 @@
 """What the relay tells about itself, in the design's words."""
 
-from collections import Counter as Tally
-from collections.abc import Sequence
+from collections.abc import Mapping
 from datetime import datetime
-from operator import attrgetter
 
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from journal.protocol import Backlog
-from sluice.seams.event_log import Event
-
-_topic_of = attrgetter("topic")
 
 
 class RelayMeters:
@@ -34,8 +29,8 @@ class RelayMeters:
             "sluice_relay_poisoned_rows", "Unreadable outbox rows in front; publishing waits", registry=registry
         )
 
-    def published(self, events: Sequence[Event]) -> None:
-        for topic, count in Tally(map(_topic_of, events)).items():
+    def published(self, events_by_topic: Mapping[str, int]) -> None:
+        for topic, count in events_by_topic.items():
             self._published.labels(topic).inc(count)
 
     def deleted(self, rows: int) -> None:

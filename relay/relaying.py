@@ -13,8 +13,9 @@ for every row that it can read, and a zombie's are right for every row that it h
 """
 
 import asyncio
-from collections import deque
-from collections.abc import Awaitable, Callable, Sequence
+from collections import Counter, deque
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
 
@@ -61,6 +62,8 @@ class Pace(NamedTuple):
 
 
 PACE = Pace()
+
+_topic_of = attrgetter("topic")
 
 
 async def relay(
@@ -150,7 +153,8 @@ class _Chunk(NamedTuple):
     """Rows that were handed to the publisher together."""
 
     numbers: Sequence[int]
-    events: Sequence[Event]
+    events_by_topic: Mapping[str, int]
+    events: int
     publishing: asyncio.Task[None]
 
 
@@ -184,7 +188,7 @@ class _Run:
                 if await self._lease.number_new():
                     await self._learn_maps()
                 read_all = await self._read()
-                self._send()
+                await self._send()
                 await self._delete_acknowledged()
                 if self._poisoned is not None and not self._in_flight:
                     await _pause(stopping, self._pace.poisoned_retry_s)
@@ -231,7 +235,7 @@ class _Run:
             self._unsent.extend(rows)
         return len(rows) < limit
 
-    def _send(self) -> None:
+    async def _send(self) -> None:
         while self._unsent and self._poisoned is None and self._events_in_flight < MAX_EVENTS_IN_FLIGHT:
             numbers: list[int] = []
             events: list[Event] = []
@@ -250,8 +254,11 @@ class _Run:
                 # Tasks start in the order they are made, so publish is called in the order of the numbers.
                 publishing = asyncio.get_running_loop().create_task(self._publisher.publish(events))
                 publishing.add_done_callback(self._finished)
-                self._in_flight.append(_Chunk(numbers, events, publishing))
+                # Not the events themselves: the publisher lets them go when the client has copied them.
+                self._in_flight.append(_Chunk(numbers, Counter(map(_topic_of, events)), len(events), publishing))
                 self._events_in_flight += len(events)
+                # It goes to Kafka while the next is decoded, not when all of them are.
+                await asyncio.sleep(0)
 
     def _finished(self, publishing: asyncio.Task[None]) -> None:
         if not publishing.cancelled() and self._failure is None:
@@ -272,8 +279,8 @@ class _Run:
         numbers: list[int] = []
         while self._in_flight and _is_acknowledged(self._in_flight[0].publishing):
             chunk = self._in_flight.popleft()
-            self._events_in_flight -= len(chunk.events)
-            self._meters.published(chunk.events)
+            self._events_in_flight -= chunk.events
+            self._meters.published(chunk.events_by_topic)
             numbers += chunk.numbers
         if numbers:
             await self._lease.delete(numbers)

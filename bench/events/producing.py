@@ -56,7 +56,7 @@ def messages(count: int) -> Sequence[Message]:
     payload, events = encode_order_events(orders, now)
     headers = HeaderWriter()
     return [
-        Message(event.key, slot_of(event.key), event.value, headers.headers(event))
+        Message(event.key, slot_of(event.key), event.value, dict(headers.headers(event)))
         for event in decode_events(OutboxRow(1, now, payload, events), JOURNAL)
         if event.topic == TOPIC_ORDER_CREATED
     ]

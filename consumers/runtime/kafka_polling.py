@@ -27,7 +27,7 @@ from consumers.runtime.records import START, Mark, Partition, Record, Unreadable
 from sluice.cloud_events import UnreadableRecord, read_event
 from sluice.errors import LogUnreachable
 from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL
-from sluice.seams.event_log import LoggedEvent
+from sluice.seams.event_log import LoggedEvent, new_tuple
 
 T = TypeVar("T")
 
@@ -415,7 +415,7 @@ def _record(message: Message) -> Record | None:
     assert offset is not None
     key, value, headers = message.key(), message.value(), message.headers()
     try:
-        return LoggedEvent(read_event(topic, key, value, headers, offset), partition, offset)
+        return new_tuple(LoggedEvent, (read_event(topic, key, value, headers, offset), partition, offset))
     except UnreadableRecord as reason:
         named = headers.items() if isinstance(headers, dict) else headers or ()
         return Unreadable(topic, partition, offset, key, value, tuple(named), str(reason))

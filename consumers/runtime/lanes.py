@@ -176,9 +176,11 @@ class Lanes:
         lanes = self._lanes
         count = len(lanes)
         repeats = 0
-        # A list has long runs of one partition: it is looked up once for each run.
+        # A list has long runs of one partition, and of one hot SKU: they are looked up once for each run.
         last: Partition | None = None
         progress: Progress | None = None
+        last_key: str | None = None
+        lane = lanes[0]
         for record in records:
             topic = record.topic if isinstance(record, Unreadable) else record.event.topic
             if last is None or last.number != record.partition or last.topic != topic:
@@ -190,7 +192,9 @@ class Lanes:
             if work is None:
                 repeats += 1
                 continue
-            lane = lanes[slot_of(work.key) % count]
+            if work.key != last_key:
+                last_key = work.key
+                lane = lanes[slot_of(last_key) % count]
             lane.queue.append(work)
             lane.something.set()
         if repeats:

@@ -16,6 +16,11 @@ TOPIC_STOCK_CHANGED = "stock-changed"
 TOPIC_ORDER_REQUESTED = "order-requested"
 
 
+new_tuple = tuple.__new__
+"""Makes an event or a position of all its fields in half the time of its own constructor, for those who make a hundred
+thousand a second."""
+
+
 class Position(NamedTuple):
     """Where an event stands: the journal it comes from, its outbox row's number there, its place in that row.
 
