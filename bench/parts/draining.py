@@ -40,7 +40,7 @@ def run(stage: Stage) -> None:
 
 
 def _run(stage: Stage, pid: int, page: str, standing_still: Sequence[int]) -> dict[str, Any]:
-    settings = stream_load(stage.plan, stage.cluster, HOT_SKUS, stage.plan.messages)
+    settings = stream_load(stage.plan, stage.cluster, HOT_SKUS, stage.plan.drain_messages)
     warm_orders = settings["warm_messages"] * settings["batch"]
     handled_at_start = metric_total([page], HANDLED)
     pids = dict(stage.cluster.pids) | {"consumer": pid}

@@ -94,13 +94,15 @@ def _at_scale(document: Document) -> str:
 
 def _drain(document: Document) -> str:
     behind = select(document, "drain", "cluster", load="behind")
-    relay = spread(own_cpu_us(behind, ("relay",))).middle
+    relay, consumer, kafka = (
+        wording.micros(spread(own_cpu_us(behind, (role,))).middle) for role in ("relay", "consumer", "kafka")
+    )
     accepted = spread([run["orders_per_s"] for run in behind]).middle
     return (
-        f"a journal has one relay, a process of one core that needs {wording.micros(relay)} µs for an order; orders"
-        f" were accepted every {wording.micros(1e6 / accepted)} µs, with all cores. Several journals have as many"
-        " relays, if there are cores for them; with one, its loop and the encoding of headers would have to leave"
-        " Python."
+        f"until its events are handled an order needs {relay} µs of the relay, {consumer} of a consumer and {kafka} of"
+        f" Kafka; orders were accepted every {wording.micros(1e6 / accepted)} µs, with all cores. A journal's relay is"
+        " one process: several journals have as many, if there are cores for them. With one, handing events and their"
+        " headers to Kafka's client would have to leave Python."
     )
 
 
