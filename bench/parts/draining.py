@@ -52,7 +52,7 @@ def _run(stage: Stage, pid: int, page: str, standing_still: Sequence[int]) -> di
         clock = read_clock(pids)
         with stopped(standing_still):
             load.begin()
-            result = load.result()
+            result: dict[str, Any] = load.result()
         handled_meanwhile = metric_total([page], HANDLED) - before
         answered_s = read_clock(pids).wall_s - clock.wall_s
         _wait_for(page, before + result["accepted"])
