@@ -14,9 +14,9 @@ POSITION = Position(uuid4(), 7, 3)
 EVENT = Event(TOPIC_STOCK_CHANGED, "teapot", b"value", "order/1/teapot", "type", 1_700_000_000_123, POSITION)
 
 
-def written(event: Event) -> list[tuple[str, HeaderValue]]:
+def written(event: Event, writer: HeaderWriter | None = None) -> list[tuple[str, HeaderValue]]:
     """As the Kafka client gives headers."""
-    headers = HeaderWriter().headers(event)
+    headers = (writer or HeaderWriter()).headers(event)
     return [(name, value.encode() if isinstance(value, str) else value) for name, value in headers.items()]
 
 
@@ -27,6 +27,13 @@ def read(headers: list[tuple[str, HeaderValue]], topic: str = TOPIC_STOCK_CHANGE
 @pytest.mark.parametrize("event", [EVENT, EVENT._replace(trace=TRACE)], ids=["without a trace", "with a trace"])
 def test_what_was_written_is_read(event: Event) -> None:
     assert read(written(event)) == event
+
+
+def test_one_writer_leaves_nothing_of_an_event_to_the_next() -> None:
+    writer = HeaderWriter()
+    of_another_order = EVENT._replace(event_id="another/1/teapot", position=POSITION._replace(place=4), trace=None)
+    for event in (EVENT._replace(trace=TRACE), of_another_order, EVENT, EVENT._replace(trace=TRACE), of_another_order):
+        assert read(written(event, writer)) == event
 
 
 @pytest.mark.parametrize("seed", range(20))

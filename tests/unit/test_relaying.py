@@ -5,6 +5,7 @@ positions, repeats are exact, and no row is deleted before all of its events are
 import asyncio
 from collections.abc import Sequence
 from datetime import timedelta
+from uuid import UUID
 
 import pytest
 from hypothesis import HealthCheck, given, settings
@@ -12,11 +13,11 @@ from hypothesis import strategies as st
 from prometheus_client import CollectorRegistry
 
 from journal.events import decode_events
-from journal.protocol import Backlog
+from journal.protocol import Backlog, OutboxRow
 from relay import relaying
 from relay.meters import RelayMeters
 from relay.relaying import Pace, relay
-from sluice.seams.event_log import TOPIC_ORDER_CREATED
+from sluice.seams.event_log import TOPIC_ORDER_CREATED, Event
 from tests.unit.fake_relay_parts import JOURNAL_ID, TIME, FakeLog, FakeOutbox, FakePublisher
 
 AT_ONCE = Pace(
@@ -184,6 +185,28 @@ async def test_several_chunks_are_in_flight_at_once_and_no_more_than_the_window(
     await until(lambda: not outbox.rows, [task])
     stopping.set()
     await task
+
+
+async def test_a_chunk_is_on_its_way_before_the_next_one_is_read_out_of_its_rows(
+    registry: CollectorRegistry, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(relaying, "CHUNK_EVENTS", 2)
+    log = FakeLog()
+    enqueued: list[int] = []
+
+    def decode(row: OutboxRow, journal_id: UUID) -> list[Event]:
+        enqueued.append(sum(map(len, log.publishers[0].queues)) + sum(map(len, log.partitions)))
+        return decode_events(row, journal_id)
+
+    monkeypatch.setattr(relaying, "decode_events", decode)
+    outbox = FakeOutbox()
+    for _ in range(4):
+        outbox.commit(["apple"])
+    task, stopping = await start(outbox, log, registry)
+    await until(lambda: len(published_ids(log)) == 8, [task])
+    stopping.set()
+    await task
+    assert enqueued == [0, 2, 4, 6]
 
 
 async def test_nothing_above_an_unreadable_row_is_published_until_it_is_repaired(registry: CollectorRegistry) -> None:
