@@ -79,7 +79,8 @@ def _drain(document: Document) -> list[Block]:
     ]
     text = (
         "One hot SKU, stream. An order counts as drained when its events are on Kafka and the consumer `compensation`,"
-        " which a local cluster runs, has handled its `stock-changed`. Kafka has just started: some drains before,"
-        " while its compilers are at work, are not counted."
+        " which a local cluster runs, has handled its `stock-changed`."
     )
+    if document["plan"].get("warm_drains"):
+        text += " Kafka has just started: some drains before, while its compilers are at work, are not counted."
     return [Heading("Events"), Text(text), Table(("what", "orders/s"), rows)]
