@@ -38,11 +38,6 @@ JOURNAL_CONNECTIONS = 2
 RESERVE_LIMIT_S = 5.0
 """Nobody waits at the other end of a queued order, and one that is tried in vain is tried again."""
 
-GC_THRESHOLDS = (50_000, 20, 20)
-"""What is in flight is a hundred thousand objects that die young, but not as young as a request's: looking through them
-after every 20,000 was a seventh of a consumer's CPU. After every 200,000 it is less still, and costs 80 MB, because
-requests to Cassandra are cycles and carry what they wrote."""
-
 _log = structlog.get_logger(__name__)
 
 
@@ -52,7 +47,7 @@ def run(settings: ConsumeSettings, names: Sequence[str]) -> None:
 
 
 async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.Event) -> None:
-    gc.set_threshold(*GC_THRESHOLDS)
+    gc.set_threshold(*process.GC_THRESHOLDS_OF_EVENTS)
     registry = metrics.new_registry()
     port = metrics.serve(registry, settings.metrics_listen)
     meters = Meters(registry)

@@ -27,9 +27,6 @@ from sluice.telemetry import metrics
 BACKLOG_PERIOD_S = 1.0
 """Counting the backlog reads all of it; once a second is as often as anyone looks at it."""
 
-GC_THRESHOLDS = (50_000, 20, 20)
-"""As a consumer's: what is in flight is many objects without cycles, and nobody waits for an answer."""
-
 _log = structlog.get_logger(__name__)
 
 
@@ -39,7 +36,7 @@ def run(settings: RelaySettings) -> None:
 
 
 async def _serve(settings: RelaySettings, stop: asyncio.Event) -> None:
-    gc.set_threshold(*GC_THRESHOLDS)
+    gc.set_threshold(*process.GC_THRESHOLDS_OF_EVENTS)
     registry = metrics.new_registry()
     port = metrics.serve(registry, settings.metrics_listen)
     meters = _meters(registry, len(settings.journal_urls))

@@ -14,7 +14,7 @@ for every row that it can read, and a zombie's are right for every row that it h
 
 import asyncio
 from collections import Counter, deque
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from operator import attrgetter
 from typing import NamedTuple
 from uuid import UUID
@@ -153,8 +153,7 @@ class _Chunk(NamedTuple):
     """Rows that were handed to the publisher together."""
 
     numbers: Sequence[int]
-    events_by_topic: Mapping[str, int]
-    events: int
+    events_by_topic: Counter[str]
     publishing: asyncio.Task[None]
 
 
@@ -255,7 +254,7 @@ class _Run:
                 publishing = asyncio.get_running_loop().create_task(self._publisher.publish(events))
                 publishing.add_done_callback(self._finished)
                 # Not the events themselves: the publisher lets them go when the client has copied them.
-                self._in_flight.append(_Chunk(numbers, Counter(map(_topic_of, events)), len(events), publishing))
+                self._in_flight.append(_Chunk(numbers, Counter(map(_topic_of, events)), publishing))
                 self._events_in_flight += len(events)
                 # It goes to Kafka while the next is decoded, not when all of them are.
                 await asyncio.sleep(0)
@@ -279,7 +278,7 @@ class _Run:
         numbers: list[int] = []
         while self._in_flight and _is_acknowledged(self._in_flight[0].publishing):
             chunk = self._in_flight.popleft()
-            self._events_in_flight -= chunk.events
+            self._events_in_flight -= chunk.events_by_topic.total()
             self._meters.published(chunk.events_by_topic)
             numbers += chunk.numbers
         if numbers:
