@@ -44,6 +44,16 @@ async def test_each_order_keeps_its_own_priority(journal: Journal) -> None:
     assert listed == {order.order_id: order.priority for order in orders}
 
 
+async def test_each_order_of_a_batch_keeps_its_own_lines(journal: Journal) -> None:
+    """Whichever of them ask for the same: what is equal travels once."""
+    incarnation = await registered(journal)
+    carts = ({"tea": 1}, {"tea": 2}, {"tea": 1, "cup": 1}, {"cup": 1})
+    orders = [new_order(carts[n % len(carts)]) for n in (0, 1, 0, 2, 3, 2, 1, 0)]
+    assert await journal.commit(sale(incarnation, 1, orders)) == Committed()
+    found = await journal.find_orders([order.order_id for order in orders])
+    assert found == {order.order_id: as_created(order) for order in orders}
+
+
 async def test_names_and_lines_come_back_as_they_were(journal: Journal) -> None:
     incarnation = await registered(journal)
     names = [
