@@ -41,7 +41,7 @@ bench: .venv/ready
 bench-report: .venv/ready
 	$(SLUICE) bench run --report
 
-# What `sluice capacity` reckons from: capacity/slopes.json, and docs/capacity.md. About eight minutes.
+# What `sluice capacity` reckons from: capacity/slopes.json, and docs/capacity.md. About twelve minutes.
 bench-capacity: .venv/ready
 	$(PYTHON) -m bench.capacity
 

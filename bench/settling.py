@@ -12,6 +12,11 @@ METRICS_TIMEOUT_S = 5.0
 
 QUIET_LIMIT_S = 180.0
 
+GIVEN_BACK_LIMIT_S = 180.0
+"""Units of 1,000 SKUs need about 45 s."""
+
+GIVEN_BACK_POLL_S = 0.5
+
 DRAIN_LIMIT_S = 600.0
 """For the relay to publish what a run left behind."""
 
@@ -44,6 +49,15 @@ def wait_until_quiet(pages: Sequence[str], quiet_s: float) -> None:
             raise TimeoutError(f"the stock servers have not become quiet in {QUIET_LIMIT_S:g} s")
         before = now
         time.sleep(quiet_s if pages else 0)
+
+
+def wait_until_given_back(pages: Sequence[str]) -> None:
+    """Returns when the stock servers hold no units any more: demand for them has faded. Raises TimeoutError."""
+    deadline = time.monotonic() + GIVEN_BACK_LIMIT_S
+    while metric_total(pages, "sluice_stockd_escrow_units") > 0:
+        if time.monotonic() > deadline:
+            raise TimeoutError(f"the stock servers still hold units after {GIVEN_BACK_LIMIT_S:g} s")
+        time.sleep(GIVEN_BACK_POLL_S)
 
 
 def wait_until_published(journal_url: str) -> None:

@@ -48,6 +48,7 @@ def drivers(load: Load, counts: Counts, slopes: Slopes, group_s: float) -> Drive
     size = servers / group
     transaction_size = load.orders_per_s / lanes * group_s / CONNECTIONS
     transaction = 1 / min(max(transaction_size, size), MAX_ORDERS_PER_TRANSACTION)
+    writes = writes_per_s(load, counts, slopes, group) / load.orders_per_s
     return Drivers(
         order=1.0,
         line=load.lines_per_order - 1.0,
@@ -55,10 +56,15 @@ def drivers(load: Load, counts: Counts, slopes: Slopes, group_s: float) -> Drive
         call=0.0 if load.stream_batch else 1.0,
         group=group,
         entry=entries_per_group(load, counts, size) * group,
-        write=writes_per_s(load, counts, slopes, group) / load.orders_per_s,
+        **of_policy(load.policy, writes),
         transaction=transaction,
         log_batch=log_batches_per_s(load, counts) / load.orders_per_s,
     )
+
+
+def of_policy(policy: Policy, writes: float) -> dict[str, float]:
+    """Conditional writes for an order as drivers: under `exact` every order waits for one."""
+    return {"fetch": writes, "waiting": 1.0} if policy is Policy.EXACT else {"write": writes}
 
 
 def distinct(picks: float, places: float) -> float:
@@ -110,9 +116,9 @@ def _ahead_s(load: Load, counts: Counts) -> float:
 
 
 def log_batches_per_s(load: Load, counts: Counts) -> float:
-    """What relays send to partitions together. All journals have events for every partition of stock-changed; of a
-    partition of order-created only some, where their numbers divide.
+    """What relays send to partitions together. All journals have events for every partition of stock-changed that has a
+    SKU; of a partition of order-created only some, where their numbers divide.
     """
     created = counts.partitions * counts.journals / math.gcd(counts.partitions, counts.journals)
-    changed = counts.partitions * counts.journals
+    changed = distinct(load.skus, counts.partitions) * counts.journals
     return min(load.orders_per_s, created / LINGER_S) + min(load.lines_per_s, changed / LINGER_S)

@@ -147,7 +147,7 @@ def parts(load: Load, counts: Counts, slopes: Slopes) -> tuple[Part, ...]:
                 Limit(
                     "what one node took",
                     "ledger_writes_per_s",
-                    rate * per_order.write * load.ledger_copies,
+                    rate * per_order.conditional_writes * load.ledger_copies,
                     slopes.ledger_writes_per_s,
                     "writes/s",
                 ),

@@ -4,7 +4,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, fields
 from typing import Any
 
-FORMAT = 1
+FORMAT = 2
 
 
 class BadSlopes(ValueError):
@@ -16,8 +16,10 @@ class Drivers:
     """How often each thing is done for one order; or, as slopes, µs of CPU for doing it once.
 
     A group is the orders that reserve together, from one stock server for one journal; an entry is one SKU in one
-    group; a write is a conditional write to the ledger; a transaction commits groups; a log batch is the events that
-    go to one partition together; a second is a server's life without orders.
+    group; a write is a conditional write to the ledger for units that no order waits for, of which many share a round;
+    a fetch is one that orders wait for, with a round of its own; waiting is an order that waits for one; a transaction
+    commits groups; a log batch is the events that go to one partition together; a second is a server's life without
+    orders.
     """
 
     order: float = 0.0
@@ -27,9 +29,15 @@ class Drivers:
     group: float = 0.0
     entry: float = 0.0
     write: float = 0.0
+    fetch: float = 0.0
+    waiting: float = 0.0
     transaction: float = 0.0
     log_batch: float = 0.0
     second: float = 0.0
+
+    @property
+    def conditional_writes(self) -> float:
+        return self.write + self.fetch
 
     def times(self, other: "Drivers") -> float:
         return float(sum(getattr(self, name) * getattr(other, name) for name in DRIVERS))

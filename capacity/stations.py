@@ -107,7 +107,10 @@ def order_seconds(load: Load, slopes: Slopes, per_order: Drivers) -> dict[str, f
         STOCKDS: cpu.stockd.times(per_order) * US / PROCESS_CORES,
         JOURNALS: max(cpu.postgres.times(per_order) * US / load.cores, 1 / slopes.journal_orders_per_s),
         NODES: load.ledger_copies
-        * max(cpu.cassandra.times(per_order) * US / load.cores, per_order.write / slopes.ledger_writes_per_s),
+        * max(
+            cpu.cassandra.times(per_order) * US / load.cores,
+            per_order.conditional_writes / slopes.ledger_writes_per_s,
+        ),
         RELAYS: cpu.relay.times(per_order) * US / PROCESS_CORES,
         BROKERS: cpu.kafka.times(per_order) * US * load.log_copies / load.cores,
         PARTITIONS: load.lines_per_order / min(slopes.partition_events_per_s, slopes.consumer_events_per_s),

@@ -27,7 +27,7 @@ app = typer.Typer(help=__doc__, pretty_exceptions_enable=False)
 
 @app.callback(invoke_without_command=True)
 def run(context: typer.Context) -> None:
-    """Measures for about eight minutes, on servers of its own; nothing else should run. Then as `fit`."""
+    """Measures for about twelve minutes, on servers of its own; nothing else should run. Then as `fit`."""
     if context.invoked_subcommand:
         return
     signal.signal(signal.SIGTERM, lambda *_: sys.exit(EXIT_TERMINATED))

@@ -6,23 +6,23 @@ from typing import Any
 
 from bench.capacity.least_squares import fit
 from bench.capacity.plan import SETTLED_PARTITIONS
-from capacity.batching import LINGER_S, distinct
+from capacity.batching import LINGER_S, distinct, of_policy
+from capacity.load import Policy
 from capacity.slopes import FORMAT, Drivers
 
 Run = Mapping[str, Any]
 
 STOCKDS = 2
-TOPICS = 2
 
 LOAD_GENERATOR = "client"
 
 DRIVEN_BY: Mapping[str, tuple[str, ...]] = {
     "gateway": ("order", "line", "message", "call", "group", "entry"),
-    "stockd": ("order", "line", "group", "entry", "write"),
+    "stockd": ("order", "line", "group", "entry", "write", "fetch", "waiting"),
     "postgres": ("order", "line", "entry", "transaction"),
-    "relay": ("order", "line", "transaction"),
+    "relay": ("order", "line", "transaction", "log_batch"),
     "kafka": ("order", "line", "log_batch"),
-    "cassandra": ("write", "second"),
+    "cassandra": ("write", "fetch", "second"),
     LOAD_GENERATOR: ("order", "line", "message", "call"),
 }
 """What each part does for an order. The load generator is no part of Sluice: it shares this machine, so it is needed to
@@ -96,9 +96,9 @@ def drivers_of(run: Run) -> Drivers:
         call=0.0 if run["batch"] else 1.0,
         group=group,
         entry=entries(run["lines"], run["skus"], 1 / group) * group,
-        write=run["conditional_writes"] / accepted,
+        **of_policy(Policy(run["policy"]), run["conditional_writes"] / accepted),
         transaction=written["transactions"] / accepted,
-        log_batch=min(1.0 + run["lines"], TOPICS * SETTLED_PARTITIONS / LINGER_S * wall_s(run) / accepted),
+        log_batch=log_batch(run["lines"], run["skus"], accepted / wall_s(run)),
         second=wall_s(run) / accepted,
     )
 
@@ -106,6 +106,12 @@ def drivers_of(run: Run) -> Drivers:
 def entries(lines: int, skus: int, size: float) -> float:
     """Different SKUs in a group of `size` orders, each SKU asked for alike."""
     return distinct(size * lines, max(1.0, skus / STOCKDS))
+
+
+def log_batch(lines: int, skus: int, rate_per_s: float) -> float:
+    """For an order, if so many a second come evenly: each partition that has events sends them every LINGER_S."""
+    partitions = SETTLED_PARTITIONS + distinct(skus, SETTLED_PARTITIONS)
+    return min(1.0 + lines, partitions / LINGER_S / rate_per_s)
 
 
 def wall_s(run: Run) -> float:

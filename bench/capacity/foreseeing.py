@@ -14,17 +14,17 @@ from typing import Any
 from bench.capacity.fitting import (
     DRIVEN_BY,
     LOAD_GENERATOR,
-    TOPICS,
     Run,
     cpu_us_of,
     drivers_of,
     entries,
     fitted_us,
+    log_batch,
     slopes_of,
     wall_s,
 )
 from bench.capacity.plan import SETTLED_PARTITIONS
-from capacity.batching import LINGER_S, Counts, sku_writes_per_s
+from capacity.batching import Counts, of_policy, sku_writes_per_s
 from capacity.load import Load, Policy
 from capacity.slopes import Drivers, Slopes, read_slopes
 
@@ -125,9 +125,9 @@ def _drivers(shape: Mapping[str, Any], alike: Sequence[Run], slopes: Slopes, rat
         call=0.0 if shape["batch"] else 1.0,
         group=1 / size,
         entry=entries(shape["lines"], shape["skus"], size) / size,
-        write=shape["skus"] * per_sku / rate,
+        **of_policy(load.policy, shape["skus"] * per_sku / rate),
         transaction=transaction,
-        log_batch=min(1.0 + shape["lines"], TOPICS * SETTLED_PARTITIONS / LINGER_S / rate),
+        log_batch=log_batch(shape["lines"], shape["skus"], rate),
         second=1 / rate,
     )
 

@@ -18,7 +18,7 @@ from bench.measure import read_clock
 from bench.measuring import measured
 from bench.orders import EXACT_SKUS, HOT_SKUS, SOME_SKUS
 from bench.plan import FULL
-from bench.settling import metric_total, wait_until_quiet
+from bench.settling import metric_total, wait_until_given_back, wait_until_quiet
 from bench.stocking import LOCAL_DC, create_skus, make_bench_database
 from bench.systems import System, nothing_but, whole_cluster
 from bench.workers import worker
@@ -62,11 +62,13 @@ def measure(directory: Path, document: dict[str, Any], say: Say) -> None:
         say("once without counting it: servers in Java are slow until their code is compiled")
         for shape in plan.SHAPES:
             _run(shape, cluster, ends, directory)
+        wait_until_given_back(cluster.metrics)
         for repetition in range(plan.REPETITIONS):
             for shape in plan.SHAPES:
                 run = _run(shape, cluster, ends, directory)
                 document["runs"].append({"repetition": repetition, **asdict(shape), "skus": len(shape.skus), **run})
                 say(f"{shape.name:28}{run['orders_per_s']:>10,.0f} orders/s  {run['refused'] or ''}")
+            wait_until_given_back(cluster.metrics)
             for ledgers, writers in ((1, 1), (1, 4), (len(plan.LEDGER_SKUS), 1)):
                 document["ledger"].append({"repetition": repetition, **_ledger(ledgers, writers, cluster, ends)})
             for partitions, publishers in plan.PARTITION_PUBLISHERS:

@@ -244,8 +244,9 @@ def _slopes(document: Mapping[str, Any], slopes: Slopes) -> str:
 
 µs of CPU for each thing that is done, fitted with none below 0 (`bench/capacity/fitting.py`). A group is the orders
 that reserve together, from one stock server for one journal; an entry is one SKU in one group; a write is a conditional
-write to the ledger; a log batch is the events that go to one partition together; a second is a server's life without
-orders. Empty: not reckoned for that part.
+write to the ledger for units that no order waits for, a fetch one that orders wait for, as under policy `exact`, and
+waiting is such an order; a log batch is the events that go to one partition together; a second is a server's life
+without orders. Empty: not reckoned for that part.
 
 {_table(("part", *used), costs)}
 

@@ -99,9 +99,10 @@ def _remarks(document: Document) -> list[Block]:
         )
     remarks += [
         (
-            "A run begins when the stock servers have given back what they had taken ahead for the one before and the"
-            " events of the warm-up are on Kafka; its CPU is counted until its own are. The"
-            " rate in orders/s is that of the answers; the relay works meanwhile as far as it gets."
+            "A run begins when the stock servers have written nothing to the ledger for a moment and the events of the"
+            " warm-up are on Kafka; its CPU is counted until its own are. What was taken ahead of many SKUs goes back"
+            " for half a minute after their run, which costs the next one up to 200 conditional writes/s. The rate in"
+            " orders/s is that of the answers; the relay works meanwhile as far as it gets."
         ),
         (
             "Cassandra and Kafka use CPU when idle too (garbage collection, background tasks); the slower a run, the"

@@ -8,11 +8,11 @@ SLOPES = Slopes(
     source={"command": "made up", "started": "never", "machine": {"cores": 2}},
     cpu_us=Costs(
         gateway=Drivers(order=8, line=3, message=150, call=200, group=200, entry=4),
-        stockd=Drivers(order=2, line=1, group=200, entry=4, write=300),
+        stockd=Drivers(order=2, line=1, group=200, entry=4, write=300, fetch=500, waiting=3),
         postgres=Drivers(order=8, line=1, transaction=250, entry=1),
         relay=Drivers(order=14, line=5, transaction=50),
         kafka=Drivers(order=1, line=0.5, log_batch=20),
-        cassandra=Drivers(write=800, second=50_000),
+        cassandra=Drivers(write=800, fetch=2_000, second=50_000),
     ),
     journal_orders_per_s=150_000,
     partition_events_per_s=300_000,

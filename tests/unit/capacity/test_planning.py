@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from capacity.batching import Counts, drivers
 from capacity.dividing import best, divide, divisions
 from capacity.limits import CONSUMERS, GATEWAYS, JOURNALS, NODES, OWNERS, PARTITIONS, STOCKDS
 from capacity.load import BadLoad, Load, Policy, of_one_installation
@@ -130,6 +131,25 @@ def dear_stockd() -> Slopes:
 def test_more_processes_make_smaller_groups() -> None:
     small, large = plan(Load(50_000), SLOPES), plan(Load(2_000_000), SLOPES)
     assert large.per_order.group > 10 * small.per_order.group
+
+
+def test_orders_that_wait_for_the_ledger_need_more_of_a_stock_server() -> None:
+    """Under `exact` each does, and none of it is taken ahead."""
+    ahead, exact = (
+        plan(Load(50_000, stream_batch=500, policy=each), SLOPES).per_order for each in (Policy.ESCROW, Policy.EXACT)
+    )
+    assert (ahead.waiting, ahead.fetch) == (0, 0)
+    assert exact.waiting == 1
+    assert exact.write == 0
+    assert exact.fetch == exact.conditional_writes > ahead.conditional_writes
+
+
+def test_events_of_few_skus_are_in_few_partitions() -> None:
+    counts = Counts(partitions=16)
+    hot, many = (
+        drivers(Load(50_000, skus=skus, hottest_share=1 / skus), counts, SLOPES, 0.01).log_batch for skus in (1, 10_000)
+    )
+    assert hot * 32 == pytest.approx(many * 17)  # 16 of order-created, and 1 or 16 of stock-changed
 
 
 def test_a_load_that_is_too_large_for_one_installation_is_divided() -> None:
