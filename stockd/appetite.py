@@ -59,6 +59,11 @@ class Demand:
         self._rate_per_s = self.rate_per_s(now) + units / AVERAGED_OVER_S
         self._seen_at = now
 
+    @property
+    def rate_then_per_s(self) -> float:
+        """When units were last asked for."""
+        return self._rate_per_s
+
     def rate_per_s(self, now: float, fade_s: float = AVERAGED_OVER_S) -> float:
         """`fade_s`: as the function of that name has it."""
         return self._rate_per_s * math.exp((self._seen_at - now) / fade_s)
@@ -103,6 +108,11 @@ def ahead(rate_per_s: float, horizon_s: float, available: int, owners: int) -> i
     want some. Half a fair share: whoever asks next finds as much.
     """
     return min(math.floor(rate_per_s * horizon_s), available // (2 * owners))
+
+
+def suffices(free: int, rate_per_s: float, horizon_s: float) -> bool:
+    """Whether nobody would refill, whatever the ledger has: `ahead` is never more than the demand."""
+    return free >= rate_per_s * horizon_s * REFILL_BELOW
 
 
 def wants_refill(free: int, wanted: int) -> bool:

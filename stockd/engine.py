@@ -309,7 +309,10 @@ class Engine:
         seq = self._number(zip(shelf, wanted, strict=True), batch.shard)
         horizon_s = self._breadth.horizon_s()
         for escrow in shelf:  # who has fewer units now needs more of them, if anything
-            if appetite.wants_refill(escrow.free, self._block(escrow, escrow.asked.rate_per_s(now), horizon_s)):
+            rate_per_s = escrow.asked.rate_then_per_s  # they were asked for just now
+            if appetite.suffices(escrow.free, rate_per_s, horizon_s):
+                continue
+            if appetite.wants_refill(escrow.free, self._block(escrow, rate_per_s, horizon_s)):
                 self._tend(escrow)
         return Reservation(
             self.incarnation, seq, [Verdict.GRANTED] * order_count, [], self._spreading.advice(batch.skus)
