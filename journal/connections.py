@@ -10,6 +10,7 @@ from contextlib import suppress
 from typing import TypeVar
 
 import asyncpg
+from asyncpg.protocol import protocol
 
 from sluice.errors import JournalUnreachable
 
@@ -23,6 +24,11 @@ KEEPALIVE_S = 5
 of a machine that vanished is free again after about eight seconds.
 """
 
+ARRAYS = (list, tuple)
+"""What may be an array among a statement's arguments. asyncpg asks each of an array's elements whether it is iterable,
+as it may be an array again, by an abstract class: that took 0.8 of the 2.2 µs in which 500 orders a batch are made
+arguments. Concrete types are asked for in no time."""
+
 # SQLSTATE classes and codes that are the world's fault, not a bug's.
 _OUTCOME_UNKNOWN = ("08", "57P01", "57P02", "57P03")
 """Connection lost; the server shuts down, crashes, is not up yet: the answer is missing, not negative."""
@@ -34,8 +40,9 @@ The last one: the database accepts no connections now."""
 async def connect(url: str, timeout_s: float, statement_timeout_s: float) -> Connection:
     """Raises JournalUnreachable, or asyncpg's own errors if the server refuses this user or database.
 
-    `statement_timeout_s`: the server gives up on a statement after this long, 0: never.
+    `statement_timeout_s`: the server gives up on a statement after this long, 0: never. Arrays are ARRAYS from now on.
     """
+    protocol.IterableABC = ARRAYS  # type: ignore[attr-defined]  # of a module in C
     try:
         async with asyncio.timeout(timeout_s):
             return await asyncpg.connect(

@@ -87,7 +87,7 @@ def _commit_arguments(batch: Batch) -> tuple[Any, ...]:
         ids,
         customers,
         [encode_lines(distinct) for distinct in places],
-        line_places,
+        line_places if len(places) > 1 else (),
         OrderState.CREATED,
         [hold and batch.create_time + hold for hold in holds] if any_held else (),
         OrderState.HELD,
