@@ -185,8 +185,9 @@ class _Turmoil:
 
     async def _kill(self, group: str) -> None:
         await asyncio.sleep(INTO_A_GROWTH_S)
-        member = self._scene.alive(group)[-1]
-        member.kill()
+        # Not one that is about to come: who starts it would wait for it to serve.
+        serving = [member for member in self._scene.alive(group) if member.says('"serving"')]
+        serving[-1].kill()
         self._tell(f"kill -9 of a member of {group}")
         if group == PROJECTION:
             self._scene.start_projection()
