@@ -6,8 +6,8 @@ from typing import Any
 
 from bench.capacity.least_squares import fit
 from bench.capacity.plan import SETTLED_PARTITIONS
-from capacity.batching import LINGER_S, distinct, of_policy
-from capacity.load import Policy
+from capacity.batching import Counts, distinct, log_batches_per_s, of_policy
+from capacity.load import Load, Policy
 from capacity.slopes import FORMAT, Drivers
 
 Run = Mapping[str, Any]
@@ -109,9 +109,9 @@ def entries(lines: int, skus: int, size: float) -> float:
 
 
 def log_batch(lines: int, skus: int, rate_per_s: float) -> float:
-    """For an order, if so many a second come evenly: each partition that has events sends them every LINGER_S."""
-    partitions = SETTLED_PARTITIONS + distinct(skus, SETTLED_PARTITIONS)
-    return min(1.0 + lines, partitions / LINGER_S / rate_per_s)
+    """For an order, if so many a second come evenly and each SKU is asked for alike."""
+    load = Load(rate_per_s, lines_per_order=lines, skus=skus, hottest_share=1 / skus)
+    return log_batches_per_s(load, Counts(partitions=SETTLED_PARTITIONS)) / rate_per_s
 
 
 def wall_s(run: Run) -> float:
