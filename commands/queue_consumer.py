@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from commands.front import utc_now
 from commands.own_consumer_names import QUEUE
@@ -15,6 +15,7 @@ from consumers.runtime.handling import Consumer
 from gateway import outcomes
 from gateway.committing import Committing
 from gateway.keepers import Keepers
+from gateway.metrics import LATENCY_BUCKETS_S, Timed
 from gateway.outcomes import FINAL_REASONS, Accepted, Outcome, Reason
 from gateway.placing import Placing
 from journal.protocol import Journal
@@ -44,6 +45,18 @@ class QueueMetrics:
             "sluice_queue_tries_in_vain",
             "Times that a queued order could not be decided, by what was away",
             ["reason"],
+            registry=registry,
+        )
+        self.reserve_seconds: Timed = Histogram(
+            "sluice_queue_reserve_seconds",
+            "One group of queued orders, until its stock servers have answered",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.commit_seconds: Timed = Histogram(
+            "sluice_queue_commit_seconds",
+            "One group of queued orders, from its reservation until the journal has it",
+            buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )
 

@@ -1,6 +1,7 @@
 """What a gateway counts, in the design's words. Per batch, not per order, wherever that says the same."""
 
 from collections.abc import Sequence
+from contextlib import AbstractContextManager
 from typing import Protocol
 
 from prometheus_client import CollectorRegistry, Counter, Histogram
@@ -12,8 +13,17 @@ LOOK_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
-class OrderCounts(Protocol):
-    """Told what becomes of orders, by whoever decides them."""
+class Timed(Protocol):
+    """A histogram."""
+
+    def time(self) -> AbstractContextManager[object]: ...
+
+
+class OrderMetrics(Protocol):
+    """Told what becomes of orders, and what they wait for, by whoever decides them."""
+
+    reserve_seconds: Timed
+    commit_seconds: Timed
 
     def decided(self, outcomes: Sequence[Outcome]) -> None: ...
 
@@ -39,6 +49,18 @@ class GatewayMetrics:
         self.place_seconds = Histogram(
             "sluice_gateway_place_seconds",
             "from a request's arrival to its answer, by request",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.reserve_seconds: Timed = Histogram(
+            "sluice_gateway_reserve_seconds",
+            "one group of orders, until its stock servers have answered",
+            buckets=LATENCY_BUCKETS_S,
+            registry=registry,
+        )
+        self.commit_seconds: Timed = Histogram(
+            "sluice_gateway_commit_seconds",
+            "one group of orders, from its reservation until the journal has it",
             buckets=LATENCY_BUCKETS_S,
             registry=registry,
         )

@@ -19,7 +19,7 @@ from gateway.committing import (
 )
 from gateway.group import Group
 from gateway.keepers import Keepers
-from gateway.metrics import OrderCounts
+from gateway.metrics import OrderMetrics
 from gateway.outcomes import RETRY_WHEN_AWAY_S, Accepted, Outcome, Reason, Refused
 from gateway.replays import Replays
 from gateway.reserving import NOBODY, Asked, Reserved, Reserving, Route
@@ -63,7 +63,7 @@ class Placing:
         reserve_limit_s: float,
         max_orders_in_flight: int,
         groups_in_flight: int = GROUPS_IN_FLIGHT,
-        metrics: OrderCounts,
+        metrics: OrderMetrics,
     ) -> None:
         """`reserve_limit_s`: from an order's arrival until it must have its units, whoever has to be asked for them.
         `groups_in_flight`: of each route.
@@ -223,7 +223,8 @@ class Placing:
         whom an owner of a SKU that is spread had no units are asked for at its other owners; and those that were
         refused beside units that come back ask once more.
         """
-        reserved = await self._reserving.reserve(orders, route, reserve_by, asked)
+        with self._metrics.reserve_seconds.time():
+            reserved = await self._reserving.reserve(orders, route, reserve_by, asked)
         others = self._reserving.other_owners(reserved, asked)
         if not others:
             committed, existing = await asyncio.gather(
@@ -314,7 +315,8 @@ class Placing:
     async def _commit(self, reserved: Reserved) -> Placement:
         placement = Placement(reserved.whole, reserved.grants)
         if reserved.grants:
-            await self._committing.commit(placement)
+            with self._metrics.commit_seconds.time():
+                await self._committing.commit(placement)
         return placement
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:

@@ -7,12 +7,12 @@ then.
 
 import asyncio
 from collections.abc import AsyncGenerator, Awaitable, Callable, Mapping, Sequence
-from contextlib import AbstractContextManager
 from hashlib import blake2b
-from typing import NamedTuple, Protocol
+from typing import NamedTuple
 
 import structlog
 
+from gateway.metrics import Timed
 from gateway.watches import Bell, Stopping, Watches
 from sluice._gen.stock.v1.stock_pb2 import GetStockResponse
 from sluice.errors import JournalUnreachable, StoreUnreachable
@@ -27,12 +27,6 @@ FIRST_LOOKS_AT_ONCE = 16
 _log = structlog.get_logger(__name__)
 
 ReadStock = Callable[[Sequence[str], Consistency], Awaitable[Mapping[str, GetStockResponse]]]
-
-
-class Timed(Protocol):
-    """A histogram."""
-
-    def time(self) -> AbstractContextManager[object]: ...
 
 
 class NoSuchSkuToWatch(LookupError):

@@ -19,6 +19,7 @@ from stockd import escrow as escrows
 from stockd.counter import Tally
 from stockd.escrow import Escrow
 from stockd.metrics import StockdMetrics
+from stockd.unanswered import Unanswered
 
 REFRESH_S = 0.1
 """How old what is known of other servers' sales may be when units are granted. Shorter costs reads, longer oversells
@@ -47,6 +48,7 @@ class Counting:
         fence: Callable[[], IncarnationFenced],
         choose_owners: Callable[[str, int], None],
         metrics: StockdMetrics,
+        unanswered: Unanswered,
     ) -> None:
         """`fence` stops the incarnation, and returns what to raise then. `choose_owners` is told over how many stock
         servers a SKU is spread.
@@ -58,6 +60,7 @@ class Counting:
         self._fence = fence
         self._choose_owners = choose_owners
         self._metrics = metrics
+        self._unanswered = unanswered
 
     def recount(self, escrow: Escrow, tally: Tally) -> None:
         """Sets what may be granted now; nothing if what is known of other servers is too old."""
@@ -83,7 +86,7 @@ class Counting:
             if now >= tally.look_at:
                 await self._turn(escrow, tally)
             else:
-                escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
+                self._refuse_all(escrow, "it did not a moment ago")
             return
         if not self._is_fresh(tally):
             await self._turn(escrow, tally)
@@ -112,13 +115,17 @@ class Counting:
             self._metrics.store_errors.inc()
             tally.look_at = self._monotonic() + RETRY_PAUSE_S
             if tally.read_at is None:
-                escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
+                self._refuse_all(escrow, str(error))
                 return
             if not tally.away:
                 _log.warning("selling from what was last read", sku=escrow.sku, reason=str(error))
             self._sell_from_memory(escrow, tally)
         finally:
             patience.cancel()
+
+    def _refuse_all(self, escrow: Escrow, reason: str) -> None:
+        refused = escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
+        self._unanswered.refused(escrow.sku, refused, reason)
 
     async def _join(self, sku: str, tally: Tally) -> None:
         """Before the first sale, so that a successor finds it and others know that there is one more to sell."""

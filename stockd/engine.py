@@ -33,6 +33,7 @@ from stockd.holding import Holding
 from stockd.metrics import StockdMetrics
 from stockd.spreading import Spreading
 from stockd.taking import Taking
+from stockd.unanswered import Unanswered
 
 HOUSEKEEPING_INTERVAL_S = 0.5
 """How often overdue reservations and suspect rows are looked at: well below the reservation grace."""
@@ -114,6 +115,7 @@ class Engine:
         self._owners = owners
         self._metrics = metrics
         self._spreading = Spreading(max_waiting_orders)
+        self._unanswered = Unanswered()
         self._counting = Counting(
             incarnation=incarnation,
             store=store,
@@ -122,6 +124,7 @@ class Engine:
             fence=self._fence,
             choose_owners=self._spreading.choose,
             metrics=metrics,
+            unanswered=self._unanswered,
         )
         self._breadth = appetite.Breadth()
         self._taking = Taking(
@@ -378,7 +381,10 @@ class Engine:
         verdict = Verdict.OVERLOADED if self._taking.overloaded() else Verdict.LEDGER_UNREACHABLE
         for waiter in waiters:
             if not waiter.decided:
-                escrows.refuse(waiter, verdict, waiter.lines[0][2])
+                escrow, _, index = waiter.lines[0]
+                escrows.refuse(waiter, verdict, index)
+                if verdict is Verdict.LEDGER_UNREACHABLE:
+                    self._unanswered.refused(escrow.sku, 1, "waited for as long as an order may")
 
     def _apply(self, settlements: Sequence[Settlement]) -> None:
         for settlement in settlements:
@@ -475,9 +481,10 @@ class Engine:
         """Takes what orders wait for and some ahead, or less if there is less; refuses those who cannot be served."""
         try:
             await self._fetch_from_ledger(escrow)
-        except StoreUnreachable:
+        except StoreUnreachable as error:
             escrows.hand_out(escrow)  # of units that came back meanwhile
-            escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
+            refused = escrows.refuse_all(escrow, Verdict.LEDGER_UNREACHABLE)
+            self._unanswered.refused(escrow.sku, refused, str(error))
             if not self._taking.is_suspect(escrow):
                 self._forget_if_empty(escrow)
 

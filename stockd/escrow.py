@@ -221,9 +221,13 @@ def refuse_hopeless(escrow: Escrow, available: int, now: float) -> int:
     return max(0, min(available, planned - escrow.free))
 
 
-def refuse_all(escrow: Escrow, verdict: Verdict) -> None:
+def refuse_all(escrow: Escrow, verdict: Verdict) -> int:
+    """How many orders that were."""
+    refused = 0
     while (front := _front(escrow)) is not None:
         refuse(front, verdict, front.index_of(escrow))
+        refused += 1
+    return refused
 
 
 def refuse_above(escrow: Escrow, limit: int) -> None:

@@ -1,8 +1,11 @@
 """What a stock server counts, in the design's words."""
 
-from prometheus_client import CollectorRegistry, Counter
+from prometheus_client import CollectorRegistry, Counter, Histogram
 
 from sluice.seams.stock_keeper import Verdict
+
+TAKE_BUCKETS_S = (0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
+"""Orders wait 1.2 s for the ledger."""
 
 
 class StockdMetrics:
@@ -10,6 +13,12 @@ class StockdMetrics:
         orders = Counter("sluice_stockd_orders", "orders answered", ["verdict"], registry=registry)
         self._orders = {verdict: orders.labels(verdict.name.lower()) for verdict in Verdict}
         self.takes = Counter("sluice_stockd_takes", "conditional writes answered by the ledger", registry=registry)
+        self.take_seconds = Histogram(
+            "sluice_stockd_take_seconds",
+            "one conditional write of a SKU, until the ledger answered or was given up",
+            buckets=TAKE_BUCKETS_S,
+            registry=registry,
+        )
         self.store_errors = Counter("sluice_stockd_store_errors", "ledger calls without an answer", registry=registry)
         self.additions = Counter(
             "sluice_stockd_counter_additions", "additions to counters that were answered", registry=registry

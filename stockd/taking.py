@@ -112,7 +112,8 @@ class Taking:
             try:
                 await self._note_holder(escrow)
                 async with self.turns.turn(Urgency.WRITE):
-                    outcome = await self._store.take(escrow.sku, self._incarnation, before, count)
+                    with self._metrics.take_seconds.time():
+                        outcome = await self._store.take(escrow.sku, self._incarnation, before, count)
                 break
             except StoreUnreachable as error:
                 self._metrics.store_errors.inc()

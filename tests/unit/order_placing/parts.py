@@ -117,6 +117,7 @@ class Parts:
         self.journal.shard = shard
         self.keepers = {name: FakeKeeper(number, self.journal) for number, name in enumerate(names, start=1)}
         self.links = Keepers(self.keepers)
+        self.registry = CollectorRegistry()
         self.reachability = Reachability("journal", self.journal.ping)
         self.committing = Committing(self.journal, self.reachability, now=lambda: TIME, connections=2)  # type: ignore[arg-type]
         self.placing = Placing(
@@ -127,7 +128,7 @@ class Parts:
             monotonic=clock,
             reserve_limit_s=RESERVE_LIMIT_S,
             max_orders_in_flight=max_orders_in_flight,
-            metrics=GatewayMetrics(CollectorRegistry()),
+            metrics=GatewayMetrics(self.registry),
         )
 
     @asynccontextmanager

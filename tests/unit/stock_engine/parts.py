@@ -48,6 +48,7 @@ class Parts:
             each.registered[incarnation] = False
         self.journal = self.journals[0]
         self.computed_s = 0.0
+        self.registry = CollectorRegistry()
         self.engine = Engine(
             incarnation=incarnation,
             store=self.store,
@@ -58,7 +59,7 @@ class Parts:
             store_timeout_s=STORE_TIMEOUT_S,
             max_waiting_orders=max_waiting_orders,
             owners=1,
-            metrics=StockdMetrics(CollectorRegistry()),
+            metrics=StockdMetrics(self.registry),
         )
 
     async def reserve(self, *carts: Cart, timeout_s: float = TIMEOUT_S) -> Reservation:
