@@ -312,7 +312,7 @@ class Engine:
         seq = self._number(zip(shelf, wanted, strict=True), batch.shard)
         horizon_s = self._breadth.horizon_s()
         for escrow in shelf:  # who has fewer units now needs more of them, if anything
-            rate_per_s = escrow.asked.rate_then_per_s  # they were asked for just now
+            rate_per_s = escrow.asked.expected_then_per_s  # they were asked for just now
             if appetite.suffices(escrow.free, rate_per_s, horizon_s):
                 continue
             if appetite.wants_refill(escrow.free, self._block(escrow, rate_per_s, horizon_s)):
@@ -427,12 +427,18 @@ class Engine:
 
     def _ahead(self, escrow: Escrow) -> int:
         """Units to hold beyond those that orders wait for."""
-        return self._block(escrow, escrow.asked.rate_per_s(self._monotonic()), self._breadth.horizon_s())
+        now, horizon_s = self._monotonic(), self._breadth.horizon_s()
+        if escrow.asked.is_over(now, appetite.fade_s(horizon_s)):
+            return 0
+        return self._block(escrow, escrow.asked.expected_per_s(now), horizon_s)
 
     def _kept(self, escrow: Escrow) -> int:
         """The same for units that are there already."""
-        horizon_s = self._breadth.horizon_s()
-        return self._block(escrow, escrow.asked.rate_per_s(self._monotonic(), appetite.fade_s(horizon_s)), horizon_s)
+        now, horizon_s = self._monotonic(), self._breadth.horizon_s()
+        fade_s = appetite.fade_s(horizon_s)
+        if escrow.asked.is_over(now, fade_s):
+            return 0
+        return self._block(escrow, escrow.asked.rate_per_s(now, fade_s), horizon_s)
 
     def _block(self, escrow: Escrow, rate_per_s: float, horizon_s: float) -> int:
         if escrow.policy is not StockPolicy.ESCROW or self._draining:

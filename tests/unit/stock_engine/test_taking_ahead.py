@@ -123,6 +123,38 @@ async def test_what_stays_unsold_goes_back_when_demand_ends() -> None:
 
 
 @in_virtual_time
+async def test_it_goes_back_in_a_few_writes_and_not_by_ever_smaller_halves() -> None:
+    parts = Parts()
+    parts.store.create("a", 1_000_000, ESCROW)
+    async with parts.housekeeping():
+        await sell_steadily(parts, "a", 40, 100)
+        assert parts.engine.units_free() > 2_000
+        await asyncio.sleep(15)
+        assert len([take for _, take in parts.store.sent if take.count < 0]) <= 3
+        parts.check_quiet()
+
+
+@in_virtual_time
+async def test_for_a_sku_that_sells_now_and_then_nothing_is_taken_ahead() -> None:
+    parts = Parts()
+    parts.store.create("a", 10_000, ESCROW)
+    async with parts.housekeeping():
+        for _ in range(20):
+            assert granted(await sell_steadily(parts, "a", 1, 1, pause_s=5.0)) == 1
+    assert [take.count for _, take in parts.store.sent] == [1] * 20
+
+
+@in_virtual_time
+async def test_the_second_order_of_a_second_is_a_demand() -> None:
+    parts = Parts()
+    parts.store.create("a", 10_000, ESCROW)
+    await sell_steadily(parts, "a", 1, 1)
+    assert parts.engine.units_free() == 0
+    await sell_steadily(parts, "a", 2, 1)
+    assert parts.engine.units_free() > 0
+
+
+@in_virtual_time
 async def test_while_the_ledger_is_away_the_escrow_goes_on_selling_and_then_says_so() -> None:
     parts = Parts()
     parts.store.create("a", 10_000, ESCROW)
