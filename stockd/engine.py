@@ -276,10 +276,12 @@ class Engine:
         return len(self._open)
 
     async def drain(self, limit_s: float) -> None:
-        """Waits until no order waits, nothing is in doubt and every unsold unit is back in the ledger, or the limit."""
+        """Waits until no order waits, nothing is in doubt and every unsold unit is back in the ledger, or the limit.
+        Once fenced, only until the writes under way are answered: what was open or free is its successor's.
+        """
         end = self._monotonic() + limit_s
         self._draining = True
-        while self._tasks or self._open or self._holding:
+        while self._tasks or (not self._fenced and (self._open or self._holding)):
             left = end - self._monotonic()
             if left <= 0:
                 return

@@ -11,7 +11,7 @@ from sluice.seams.stock_store import Row
 from stockd.engine import FENCE_CHECK_INTERVAL_S, HOUSEKEEPING_INTERVAL_S
 from tests.unit.fake_stock_store import Fate
 from tests.unit.stock_engine.parts import GRANTED, INCARNATION, LEDGER_UNREACHABLE, Parts, verdicts
-from tests.unit.virtual_time import in_virtual_time, let_run
+from tests.unit.virtual_time import clock, in_virtual_time, let_run
 
 
 async def _fold(parts: Parts, sku: str) -> None:
@@ -101,3 +101,35 @@ async def test_a_journal_that_is_away_is_no_fence() -> None:
     async with parts.housekeeping():
         await asyncio.sleep(5 * FENCE_CHECK_INTERVAL_S)
         assert (await parts.reserve({"a": 2})).verdicts == [GRANTED]
+
+
+@in_virtual_time
+@pytest.mark.parametrize("told", [_told_by_an_audit, _told_by_the_journal])
+async def test_it_does_not_wait_for_what_is_its_successors(told: Callable[[Parts], Awaitable[None]]) -> None:
+    parts = Parts()
+    parts.store.create("a", 9)
+    parts.store.fates.append(Fate.LOST_UNHEARD)
+    assert (await parts.reserve({"a": 2})).verdicts == [GRANTED]
+    await _fold(parts, "a")
+    await told(parts)
+    before = clock()
+    await parts.engine.drain(30)
+    assert clock() == before
+
+
+@in_virtual_time
+async def test_it_waits_until_a_write_under_way_is_answered() -> None:
+    parts = Parts()
+    parts.store.create("a", 9)
+    parts.store.answering.clear()
+    waiting = parts.reserving({"a": 1})
+    await let_run()
+    await _told_by_the_journal(parts)
+    with pytest.raises(TimeoutError):
+        async with asyncio.timeout(5):
+            await parts.engine.drain(30)
+    parts.store.answering.set()
+    before = clock()
+    await parts.engine.drain(30)
+    assert clock() == before
+    assert verdicts(waiting) == [LEDGER_UNREACHABLE]
