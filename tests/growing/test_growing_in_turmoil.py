@@ -12,7 +12,7 @@ from tests.servers import make_kafka, running, server_directory
 
 pytestmark = [pytest.mark.servers, pytest.mark.timeout(600)]
 
-ORDERS = 30_000
+ORDERS = 20_000
 ORDERS_PER_S = 400
 """Consumers must keep up, or the growth waits for them: this goes on beside all they do on two cores."""
 

@@ -6,17 +6,20 @@ import json
 import shutil
 import tempfile
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from bench.capacity import measuring, plan
+from bench.capacity import page as pages
 from bench.capacity.fitting import slopes_of
 from bench.capacity.foreseeing import foresee
 from bench.capacity.page import page
 from bench.orders import SOME_SKUS
 from bench.plan import SMOKE
+from capacity.simulation import simulate
 
 FEW_MESSAGES = 8
 FEW_SKUS = SOME_SKUS[:20]
@@ -42,6 +45,7 @@ def test_everything_is_measured_and_a_page_made_of_it(monkeypatch: pytest.Monkey
         monkeypatch.setattr(plan, name, value)
     monkeypatch.setattr(measuring, "FULL", SMOKE)
     monkeypatch.setattr(measuring, "SOME_SKUS", FEW_SKUS)
+    monkeypatch.setattr(pages, "simulate", partial(simulate, factors=(0.5,)))
     monkeypatch.setattr(plan, "SHAPES", [_small(shape) for shape in plan.SHAPES])
     document: dict[str, Any] = {"started": "now", "command": "the test"}
     directory = Path(tempfile.mkdtemp(prefix="sluice-capacity-"))

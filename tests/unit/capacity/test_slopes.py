@@ -2,15 +2,18 @@
 
 import json
 from dataclasses import asdict
+from functools import partial
 from typing import Any
 
 import pytest
 
+from bench.capacity import page as pages
 from bench.capacity.__main__ import MEASURED
 from bench.capacity.fitting import slopes_of
 from bench.capacity.foreseeing import foresee
 from bench.capacity.page import PAGE, page
 from capacity.shipped import FILE, shipped_document, shipped_slopes
+from capacity.simulation import simulate
 from capacity.slopes import BadSlopes, read_slopes
 
 pytestmark = pytest.mark.timeout(600)  # a page plays five million orders a second through, twice
@@ -38,7 +41,8 @@ def test_the_page_is_made_from_the_shipped_slopes() -> None:
     assert page(shipped_document()) == PAGE.read_text(encoding="utf-8"), "run: python -m bench.capacity.page"
 
 
-def test_another_measurement_makes_another_page() -> None:
+def test_another_measurement_makes_another_page(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pages, "simulate", partial(simulate, factors=(0.5,)))  # what is played is not looked at
     document = json.loads(json.dumps(shipped_document()))
     document["checks"][0]["error"] = 0.42
     changed = page(document)
