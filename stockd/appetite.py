@@ -33,12 +33,6 @@ KEEP_UP_TO = 2.0
 """Share of what is wanted ahead above which the rest goes back: demand has moved away. Far from REFILL_BELOW, so that
 a steady demand neither takes nor returns for its own ripple."""
 
-LASTING_PER_S = 1.0
-"""What others must have asked for just before, for any to be taken ahead: one order alone does not say that more will
-come. A SKU that sold every five seconds had three units taken after each order and given back, 2.4 conditional writes
-an order, and needs 1.05 now; one that sells five a second needs as many as before (one server in virtual time, orders
-at random)."""
-
 OVER_AFTER_FADES = 2.0
 """Not asked for in so many times `fade_s`: all that is left goes back. By what is too much each time it went back by
 halves, in eight conditional writes for each of 1,000 SKUs, and now in three (measured in the same way)."""
@@ -64,12 +58,14 @@ class Demand:
     def __init__(self) -> None:
         self._rate_per_s = 0.0
         self._lasts = False
-        self._seen_at = 0.0
+        self._seen_at = -math.inf
 
-    def asked(self, units: int, now: float) -> None:
-        before_per_s = self.rate_per_s(now)
-        self._lasts = before_per_s >= LASTING_PER_S
-        self._rate_per_s = before_per_s + units / AVERAGED_OVER_S
+    def asked(self, units: int, now: float, fade_s: float) -> None:
+        """`fade_s`: as the function of that name has it. Who has asked longer ago does not make this one a demand: one
+        order alone does not say that more will come.
+        """
+        self._lasts = now - self._seen_at <= fade_s
+        self._rate_per_s = self.rate_per_s(now) + units / AVERAGED_OVER_S
         self._seen_at = now
 
     @property

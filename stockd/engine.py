@@ -303,9 +303,10 @@ class Engine:
         if not all(map(escrows.may_grant, shelf, wanted)):
             return None
         now = self._monotonic()
+        fade_s = appetite.fade_s(self._breadth.horizon_s())
         for escrow, units in zip(shelf, wanted, strict=True):
             self._breadth.asked(escrow.asked, now)
-            escrow.asked.asked(units, now)
+            escrow.asked.asked(units, now, fade_s)
             escrows.grant(escrow, units)
         if self._spreading.counts:
             self._spreading.asked(dict(zip(batch.skus, wanted, strict=True)))
@@ -331,9 +332,10 @@ class Engine:
         for waiter in waiters:
             escrows.enqueue(waiter)
         now = self._monotonic()
+        fade_s = appetite.fade_s(self._breadth.horizon_s())
         for escrow, before in zip(shelf, demand_before, strict=True):
             self._breadth.asked(escrow.asked, now)
-            escrow.asked.asked(escrow.demand - before, now)
+            escrow.asked.asked(escrow.demand - before, now, fade_s)
         if self._spreading.counts:
             self._spreading.asked({e.sku: e.demand - before for e, before in zip(shelf, demand_before, strict=True)})
         for escrow in shelf:

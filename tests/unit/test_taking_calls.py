@@ -13,7 +13,7 @@ import pytest
 
 from sluice.rpc import server as rpc_server
 from sluice.rpc.failure import RpcFailure, reason_of
-from sluice.rpc.taking_calls import ASKED_FOR, TAKEN_AT_ONCE, Server, Surplus
+from sluice.rpc.taking_calls import ASKED_FOR, REFUSED_AT_ONCE, TAKEN_AT_ONCE, Server, Surplus
 
 METHOD = "/some.Service/Method"
 OTHER_METHOD = "/some.Service/Other"
@@ -171,6 +171,17 @@ async def test_who_came_last_is_refused_and_those_before_are_served_in_their_ord
         assert failure.code() is grpc.StatusCode.UNAVAILABLE
         assert failure.details() == "come again"
         assert reason_of(failure) == "OVERLOADED"
+
+
+async def test_while_many_are_refused_those_for_whom_there_is_room_are_served(
+    answering: tuple[Server, Answering, int],
+) -> None:
+    server, handler, port = answering
+    served_before: list[int] = []
+    server.refuse(Surplus(METHOD, NO_ROOM, lambda: ROOM, lambda: served_before.append(len(handler.taken_up_in))))
+    await _while_busy(port, METHOD, 40 * ROOM)
+    # Of those that all waited when the first of them was refused.
+    assert served_before[2 * ROOM] >= served_before[0] + 2 * ROOM // (2 * REFUSED_AT_ONCE)
 
 
 async def test_without_any_room_nobody_is_served_who_came_when_nobody_waited(
