@@ -12,8 +12,8 @@ from journal.protocol import Backlog, IncarnationRow
 from sluice.seams.stock_store import Ledger
 
 IDLE_LIMIT_S = 90.0
-"""Units of a server that died come back within about 15 s. Escrow returns bit by bit as its demand fades; a server with
-thousands of SKUs (stockd/appetite.py) may let a row rest for some 40 s meanwhile."""
+"""Units of a server that died come back within about 15 s. Escrow returns as its demand fades; a server with
+thousands of SKUs (stockd/appetite.py) may let a row rest for some 20 s, and longer while others take turns."""
 
 Holding = tuple[str, UUID]
 """(SKU, incarnation)"""

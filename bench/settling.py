@@ -13,7 +13,7 @@ METRICS_TIMEOUT_S = 5.0
 QUIET_LIMIT_S = 180.0
 
 GIVEN_BACK_LIMIT_S = 180.0
-"""Units of 1,000 SKUs need about 45 s."""
+"""Units of 1,000 SKUs need some 20 s."""
 
 GIVEN_BACK_POLL_S = 0.5
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Coroutine, Sequence
 from functools import partial
 from typing import Any, NamedTuple
 
-from prometheus_client import CollectorRegistry, Counter, Histogram
+from prometheus_client import CollectorRegistry, Counter
 
 from commands.front import utc_now
 from commands.own_consumer_names import QUEUE
@@ -15,7 +15,7 @@ from consumers.runtime.handling import Consumer
 from gateway import outcomes
 from gateway.committing import Committing
 from gateway.keepers import Keepers
-from gateway.metrics import LATENCY_BUCKETS_S, Timed
+from gateway.metrics import Timed, latencies
 from gateway.outcomes import FINAL_REASONS, Accepted, Outcome, Reason
 from gateway.placing import Placing
 from journal.protocol import Journal
@@ -47,17 +47,15 @@ class QueueMetrics:
             ["reason"],
             registry=registry,
         )
-        self.reserve_seconds: Timed = Histogram(
+        self.reserve_seconds: Timed = latencies(
+            registry,
             "sluice_queue_reserve_seconds",
             "One group of queued orders, until its stock servers have answered",
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
         )
-        self.commit_seconds: Timed = Histogram(
+        self.commit_seconds: Timed = latencies(
+            registry,
             "sluice_queue_commit_seconds",
             "One group of queued orders, from its reservation until the journal has it",
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
         )
 
     def count(self, outcome: str, orders: int) -> None:

@@ -13,6 +13,10 @@ LOOK_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0)
 LATENCY_BUCKETS_S = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1.0, 2.0)
 
 
+def latencies(registry: CollectorRegistry, name: str, what: str) -> Histogram:
+    return Histogram(name, what, buckets=LATENCY_BUCKETS_S, registry=registry)
+
+
 class Timed(Protocol):
     """A histogram."""
 
@@ -46,29 +50,21 @@ class GatewayMetrics:
         self.holds_expired = Counter(
             "sluice_gateway_holds_expired", "held orders that this process has expired", registry=registry
         )
-        self.place_seconds = Histogram(
-            "sluice_gateway_place_seconds",
-            "from a request's arrival to its answer, by request",
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
+        self.place_seconds = latencies(
+            registry, "sluice_gateway_place_seconds", "from a request's arrival to its answer, by request"
         )
-        self.reserve_seconds: Timed = Histogram(
-            "sluice_gateway_reserve_seconds",
-            "one group of orders, until its stock servers have answered",
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
+        self.reserve_seconds: Timed = latencies(
+            registry, "sluice_gateway_reserve_seconds", "one group of orders, until its stock servers have answered"
         )
-        self.commit_seconds: Timed = Histogram(
+        self.commit_seconds: Timed = latencies(
+            registry,
             "sluice_gateway_commit_seconds",
             "one group of orders, from its reservation until the journal has it",
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
         )
-        self.queue_append_seconds = Histogram(
+        self.queue_append_seconds = latencies(
+            registry,
             "sluice_gateway_queue_append_seconds",
             "one batch of queued orders, from its first byte until the queue has it",
-            buckets=LATENCY_BUCKETS_S,
-            registry=registry,
         )
         self.stock_look_seconds = Histogram(
             "sluice_gateway_stock_look_seconds",

@@ -35,7 +35,7 @@ a steady demand neither takes nor returns for its own ripple."""
 
 OVER_AFTER_FADES = 2.0
 """Not asked for in so many times `fade_s`: all that is left goes back. By what is too much each time it went back by
-halves, in eight conditional writes for each of 1,000 SKUs, and now in three (measured in the same way)."""
+halves, in eight conditional writes for each of 1,000 SKUs, and now in three (docs/decisions/0043)."""
 
 
 def horizon_s(skus: float, servers: int) -> float:
@@ -73,15 +73,21 @@ class Demand:
         """As `expected_per_s`, when units were last asked for."""
         return self._rate_per_s if self._lasts else 0.0
 
-    def expected_per_s(self, now: float) -> float:
-        """What is worth taking ahead for: the rate, if it is more than one order."""
-        return self.rate_per_s(now) if self._lasts else 0.0
+    def expected_per_s(self, now: float, fade_s: float) -> float:
+        """What is worth taking ahead for: the rate, if it is more than one order and not over."""
+        return self.rate_per_s(now) if self._lasts and not self._is_over(now, fade_s) else 0.0
 
-    def rate_per_s(self, now: float, fade_s: float = AVERAGED_OVER_S) -> float:
-        """`fade_s`: as the function of that name has it."""
+    def kept_per_s(self, now: float, fade_s: float) -> float:
+        """What is worth keeping units for that are there: the rate as it fades in that time, until it is over."""
+        return 0.0 if self._is_over(now, fade_s) else self._faded(now, fade_s)
+
+    def rate_per_s(self, now: float) -> float:
+        return self._faded(now, AVERAGED_OVER_S)
+
+    def _faded(self, now: float, fade_s: float) -> float:
         return self._rate_per_s * math.exp((self._seen_at - now) / fade_s)
 
-    def is_over(self, now: float, fade_s: float) -> bool:
+    def _is_over(self, now: float, fade_s: float) -> bool:
         """Whether nobody has asked for so long that no more is expected."""
         return now - self._seen_at > OVER_AFTER_FADES * fade_s
 
@@ -118,6 +124,10 @@ class Breadth:
     def horizon_s(self) -> float:
         """How much demand to take ahead of each SKU."""
         return horizon_s(max(self._before, self._count), self._servers)
+
+    def fade_s(self) -> float:
+        """As the function of that name has it, for as much."""
+        return fade_s(self.horizon_s())
 
 
 def ahead(rate_per_s: float, horizon_s: float, available: int, owners: int) -> int:

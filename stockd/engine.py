@@ -303,7 +303,7 @@ class Engine:
         if not all(map(escrows.may_grant, shelf, wanted)):
             return None
         now = self._monotonic()
-        fade_s = appetite.fade_s(self._breadth.horizon_s())
+        fade_s = self._breadth.fade_s()
         for escrow, units in zip(shelf, wanted, strict=True):
             self._breadth.asked(escrow.asked, now)
             escrow.asked.asked(units, now, fade_s)
@@ -332,7 +332,7 @@ class Engine:
         for waiter in waiters:
             escrows.enqueue(waiter)
         now = self._monotonic()
-        fade_s = appetite.fade_s(self._breadth.horizon_s())
+        fade_s = self._breadth.fade_s()
         for escrow, before in zip(shelf, demand_before, strict=True):
             self._breadth.asked(escrow.asked, now)
             escrow.asked.asked(escrow.demand - before, now, fade_s)
@@ -431,18 +431,13 @@ class Engine:
 
     def _ahead(self, escrow: Escrow) -> int:
         """Units to hold beyond those that orders wait for."""
-        now, horizon_s = self._monotonic(), self._breadth.horizon_s()
-        if escrow.asked.is_over(now, appetite.fade_s(horizon_s)):
-            return 0
-        return self._block(escrow, escrow.asked.expected_per_s(now), horizon_s)
+        expected_per_s = escrow.asked.expected_per_s(self._monotonic(), self._breadth.fade_s())
+        return self._block(escrow, expected_per_s, self._breadth.horizon_s())
 
     def _kept(self, escrow: Escrow) -> int:
         """The same for units that are there already."""
-        now, horizon_s = self._monotonic(), self._breadth.horizon_s()
-        fade_s = appetite.fade_s(horizon_s)
-        if escrow.asked.is_over(now, fade_s):
-            return 0
-        return self._block(escrow, escrow.asked.rate_per_s(now, fade_s), horizon_s)
+        kept_per_s = escrow.asked.kept_per_s(self._monotonic(), self._breadth.fade_s())
+        return self._block(escrow, kept_per_s, self._breadth.horizon_s())
 
     def _block(self, escrow: Escrow, rate_per_s: float, horizon_s: float) -> int:
         if escrow.policy is not StockPolicy.ESCROW or self._draining:

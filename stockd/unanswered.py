@@ -8,13 +8,13 @@ import asyncio
 import structlog
 
 TELL_AFTER_S = 1.0
+"""Buyers are refused for as long as the ledger is silent: often enough to follow it, and no flood."""
 
 _log = structlog.get_logger(__name__)
 
 
 class Unanswered:
-    def __init__(self, tell_after_s: float = TELL_AFTER_S) -> None:
-        self._tell_after_s = tell_after_s
+    def __init__(self) -> None:
         self._orders = 0
         self._skus: set[str] = set()
         self._reason = ""
@@ -24,7 +24,7 @@ class Unanswered:
         if not orders:
             return
         if not self._orders:
-            asyncio.get_running_loop().call_later(self._tell_after_s, self._tell)
+            asyncio.get_running_loop().call_later(TELL_AFTER_S, self._tell)
         self._orders += orders
         self._skus.add(sku)
         self._reason = reason

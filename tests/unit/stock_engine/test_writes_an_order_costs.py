@@ -1,5 +1,5 @@
-"""Policy `escrow` writes to the ledger less often than there are orders, however slowly a SKU sells: at worst it is as
-`exact`. Orders come at random, as buyers do.
+"""What `escrow` writes to the ledger for an order: little of a SKU that sells fast, and of one that sells now and then
+hardly more than `exact`, which writes once. Orders come at random, as buyers do.
 """
 
 import asyncio
