@@ -32,6 +32,7 @@ class Part(StrEnum):
     GENERATORS = "generators"
     PROFILES = "profiles"
     SOAK = "soak"
+    FLOOD = "flood"
 
 
 @app.command()

@@ -5,6 +5,7 @@ from typing import Any
 
 from bench.figures import ratios, slope_per_minute, spread
 from bench.goals import NOT_MEASURED, TOLERATED_REFUSALS, Goal, at_least, refused_share
+from bench.plan import BEYOND_PEAK
 from bench.report.selecting import (
     NOT_PROMISED,
     Document,
@@ -94,7 +95,7 @@ def _writes(document: Document) -> Goal:
 
 
 def _memory(document: Document) -> Goal:
-    promise = f"every Python process stays below {MEMORY_GOAL_MIB:g} MB"
+    promise = f"every Python process stays below {MEMORY_GOAL_MIB:g} MB, offered up to {BEYOND_PEAK:g} times the peak"
     by_process = highest_memory(document)
     if not by_process:
         return Goal("", promise, NOT_MEASURED, None)

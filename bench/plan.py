@@ -13,6 +13,9 @@ BELOW_PEAK = 0.7
 BEYOND_PEAK = 2.0
 """Rates in open loop for which something is promised, as shares of the closed loop's."""
 
+FLOOD = 4.0
+"""More than a gateway can even refuse, as a share of the closed loop's rate."""
+
 
 @dataclass(frozen=True)
 class Plan:

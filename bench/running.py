@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from bench import systems
+from bench.loads.frames import CANCELLED
 from bench.loads.tally import ACCEPTED
 from bench.machine import describe_machine, describe_servers
 from bench.orders import COUNTER_SKUS, EXACT_SKUS, HOT_SKUS, MANY_SKUS
@@ -18,6 +19,7 @@ from bench.parts import (
     calls,
     clients,
     draining,
+    flood,
     generators,
     peers,
     profiles,
@@ -40,6 +42,7 @@ FORMAT = 3
 
 EXPECTED_REFUSALS: Mapping[str, frozenset[str]] = {
     "burst": frozenset({Reason.OUT_OF_STOCK.value}),
+    "flood": frozenset({CANCELLED}),
     "ghz": frozenset({"Unavailable"}),
 }
 """By kind of run, besides OVERLOADED. Elsewhere there are units for everybody and every id is new."""
@@ -59,6 +62,7 @@ LAST: Mapping[str, Callable[[Stage], None]] = {
     "generators": generators.run,
     "profiles": profiles.run,
     "soak": soak.run,
+    "flood": flood.run,
 }
 PARTS = (*FIRST, *REPEATED, *LAST)
 

@@ -11,6 +11,7 @@ from collections.abc import Callable
 from functools import lru_cache
 from typing import cast
 
+import grpc
 from google.rpc import error_details_pb2, status_pb2
 
 from bench.loads.tally import ACCEPTED
@@ -26,6 +27,9 @@ _PATH = "/sluice.orders.v1.OrderService/PlaceOrder"
 
 CUT_OFF = "CUT_OFF"
 """Nothing was heard: the stream or the connection ended without a status, or the load was over."""
+
+CANCELLED = f"STATUS_{grpc.StatusCode.CANCELLED.value[0]}"
+"""What gRPC itself answers when more calls wait in it than it is told to keep."""
 
 Heard = Callable[[float, str], None]
 """Given what was given to `send`, and ACCEPTED, or the reason of a refusal."""

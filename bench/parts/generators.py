@@ -14,7 +14,7 @@ CEILING_RATE = 6_000.0
 
 
 def run(stage: Stage) -> None:
-    at_rate(stage, stage.noop, CEILING_RATE, share_of_peak=0.0, peak=0.0, repetition=0)
+    at_rate(stage, "at_rate", stage.noop, CEILING_RATE, share_of_peak=0.0, peak=0.0, repetition=0)
     for name, systems in (
         ("h2load", (stage.noop,)),
         ("ghz", (stage.noop, stage.embedded, stage.cluster)),

@@ -19,12 +19,13 @@ def run(stage: Stage, repetition: int) -> None:
     first = repetition == 0
     curve = stage.plan.rate_shares if first else ()
     for system in (stage.embedded, stage.cluster) if first else (stage.embedded,):
-        peak = _peak(stage, system, repetition)
+        peak = peak_of(stage, system, repetition)
         for share in sorted({BELOW_PEAK, BEYOND_PEAK, *curve}):
-            at_rate(stage, system, share * peak, share_of_peak=share, peak=peak, repetition=repetition)
+            at_rate(stage, "at_rate", system, share * peak, share_of_peak=share, peak=peak, repetition=repetition)
 
 
-def at_rate(stage: Stage, system: System, rate: float, **notes: Any) -> None:
+def at_rate(stage: Stage, kind: str, system: System, rate: float, **notes: Any) -> None:
+    """`kind`: of the run that is noted."""
     # One core is the server's: with more generators than that its share of the time, not its work, would be measured.
     at_most = max(1, stage.document["machine"]["cores"] - 1)
     generators = min(max(1, round(rate / RATE_OF_ONE_GENERATOR)), at_most)
@@ -38,9 +39,7 @@ def at_rate(stage: Stage, system: System, rate: float, **notes: Any) -> None:
     }
     wait_until_quiet(system.metrics, stage.plan.quiet_s)
     results, cost = stage.drive(system, [load] * generators)
-    stage.note(
-        "at_rate", system.name, f"{rate:,.0f}/s offered", joined(results) | cost | notes | {"generators": generators}
-    )
+    stage.note(kind, system.name, f"{rate:,.0f}/s offered", joined(results) | cost | notes | {"generators": generators})
 
 
 def joined(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
@@ -73,7 +72,7 @@ def joined(results: Sequence[dict[str, Any]]) -> dict[str, Any]:
     }
 
 
-def _peak(stage: Stage, system: System, repetition: int) -> float:
+def peak_of(stage: Stage, system: System, repetition: int) -> float:
     """Of the closed loop beside it; measured now if that part was left out."""
     runs = [
         run

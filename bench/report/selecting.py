@@ -74,10 +74,15 @@ def writes_per_1000(runs: Sequence[Run]) -> list[float]:
     return [1000 * run["conditional_writes"] / max(1, run["accepted"]) for run in runs]
 
 
+def own_memory(run: Run) -> dict[str, float]:
+    """Highest resident memory of each of Sluice's own processes in a run, MiB."""
+    return {name: mib for name, mib in run["highest_rss_mib"].items() if not name.startswith(NOT_PROMISED)}
+
+
 def highest_memory(document: Document) -> dict[str, float]:
-    """Highest resident memory of each of Sluice's own processes over all runs, MiB."""
+    """Highest resident memory of each of Sluice's own processes over all runs but those of a flood, MiB."""
     highest: dict[str, float] = {}
-    series = [run["highest_rss_mib"] for run in document["runs"] if "highest_rss_mib" in run]
+    series = [run["highest_rss_mib"] for run in document["runs"] if "highest_rss_mib" in run and run["kind"] != "flood"]
     if "soak" in document:
         series.append({name: max(mib for _, mib in each) for name, each in document["soak"]["rss_mib"].items()})
     for found in series:

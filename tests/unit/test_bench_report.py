@@ -143,6 +143,24 @@ def test_memory_is_that_of_our_processes_at_its_highest() -> None:
     assert not by_promise(document, "stays below").holds
 
 
+def test_memory_of_a_flood_is_told_beside_it_and_breaks_no_promise() -> None:
+    document = a_document()
+    flood = a_run("flood", "embedded", 2_400, 0, offered_per_s=24_000.0, peak=6_000.0, share_of_peak=4.0)
+    flood |= {
+        "refused": {"OVERLOADED": 40_000, "STATUS_1": 9_000},
+        "refused_latency_ms": {"p50": 500.0, "p99": 1_200.0},
+    }
+    flood["highest_rss_mib"] = {"embedded": 264.0, "client": 300.0}
+    document["runs"] += [flood, a_run("at_rate", "embedded", 4_000, 0, **_open_loop(0.7))]
+    assert by_promise(document, "stays below").holds
+    row = "| embedded | 4.0 | 0.40 | 40,000 OVERLOADED, 9,000 STATUS_1 | 500 | 1,200 | 264 |"
+    assert row in render(document)
+
+
+def _open_loop(share: float) -> dict[str, Any]:
+    return {"offered_per_s": 4_200.0, "share_of_peak": share, "refused_latency_ms": LATENCY, "late_ms": LATENCY}
+
+
 def test_memory_that_grows_by_two_megabytes_a_minute_is_not_flat() -> None:
     document = a_document()
     document["soak"]["rss_mib"]["gateway-0"] = [(float(second), 100.0 + second / 30) for second in range(300)]

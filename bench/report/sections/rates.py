@@ -3,9 +3,10 @@
 from collections.abc import Sequence
 
 from bench.figures import spread
+from bench.loads.frames import CANCELLED
 from bench.report import wording
 from bench.report.blocks import Block, Heading, Picture, Table, Text
-from bench.report.selecting import Document, Run, select
+from bench.report.selecting import Document, Run, own_memory, select
 
 LATE_MS = 5.0
 """Orders that were sent this much after they were due say that the load generator, not the server, was too slow."""
@@ -31,7 +32,7 @@ def blocks(document: Document) -> list[Block]:
         *("refused", "refusals p99 ms", "sent late, p99 ms"),
     )
     picture = Picture("rates.png", "Latency by offered rate")
-    return [Heading("Open loop: latency by offered rate"), Text(text), Table(head, rows), picture]
+    return [Heading("Open loop: latency by offered rate"), Text(text), Table(head, rows), picture, *_flood(document)]
 
 
 def _row(system: str, share: float, runs: Sequence[Run]) -> tuple[str, ...]:
@@ -48,4 +49,31 @@ def _row(system: str, share: float, runs: Sequence[Run]) -> tuple[str, ...]:
         wording.refused(runs),
         middle([run["refused_latency_ms"]["p99"] for run in runs]),
         middle([run["late_ms"]["p99"] for run in runs]),
+    )
+
+
+def _flood(document: Document) -> list[Block]:
+    runs = [run for system in ("embedded", "cluster") for run in select(document, "flood", system)]
+    if not runs:
+        return []
+    text = (
+        "The same with more than a gateway can even refuse. Calls that it has not taken up wait, each in some 14 KB of"
+        f" memory; when too many do, gRPC itself ends some of them, not read, as CANCELLED (`{CANCELLED}`)."
+    )
+    head = (
+        *("system", "offered, of peak", "goodput, of peak", "refused", "refusals p50 ms", "refusals p99 ms"),
+        "most memory of a process, MB",
+    )
+    return [Heading("Flood", 3), Text(text), Table(head, [_flooded(run) for run in runs])]
+
+
+def _flooded(run: Run) -> tuple[str, ...]:
+    waited = [wording.known([run["refused_latency_ms"][name]]) for name in ("p50", "p99")]
+    return (
+        run["system"],
+        f"{run['offered_per_s'] / run['peak']:.1f}",
+        f"{run['orders_per_s'] / run['peak']:.2f}",
+        wording.refused([run]),
+        *(f"{milliseconds[0]:,.0f}" if milliseconds else "" for milliseconds in waited),
+        f"{max(own_memory(run).values()):,.0f}",
     )
