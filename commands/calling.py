@@ -3,8 +3,10 @@
 import asyncio
 import json
 import math
+import os
 import sys
 from collections.abc import Callable, Coroutine
+from pathlib import Path
 from typing import Annotated, Any
 
 import grpc
@@ -14,6 +16,7 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
+from sluice.rpc.caller_tls import Tls
 from sluice.rpc.channel import open_channel
 from sluice.rpc.failure import reason_of
 from sluice.rpc.server import SERIALIZE
@@ -26,15 +29,43 @@ RECONNECT_PAUSE_S = 0.5
 RECONNECT_LIMIT_S = 60.0
 """A stream that breaks is begun again for so long: a restarted gateway, or a failed-over database, is back by then."""
 
-Endpoint = Annotated[str, typer.Option(envvar="SLUICE_ENDPOINT", help="host:port of a gateway")]
+TLS_SCHEME = "tls://"
+EXIT_BAD_FILE = 2
+
+Endpoint = Annotated[
+    str,
+    typer.Option(
+        envvar="SLUICE_ENDPOINT",
+        help="host:port of a gateway; tls://host:port with TLS, where the PEM file SLUICE_CA has the authorities that "
+        "are trusted (else gRPC's own), and SLUICE_CERTIFICATE and SLUICE_KEY are what is shown to it",
+    ),
+]
 AsJson = Annotated[bool, typer.Option("--json", help="one JSON object instead of text")]
+
+
+def open_endpoint(endpoint: str) -> grpc.aio.Channel:
+    """Exits with 2 and says why if a file of TLS cannot be used."""
+    address = endpoint.removeprefix(TLS_SCHEME)
+    if address == endpoint:
+        return open_channel(endpoint)
+    ca, certificate, key = map(_file_of, ("SLUICE_CA", "SLUICE_CERTIFICATE", "SLUICE_KEY"))
+    try:
+        return open_channel(address, Tls(ca, certificate, key))
+    except ValueError as error:
+        sys.stderr.write(f"TLS: {error}\n")
+        raise typer.Exit(EXIT_BAD_FILE) from None
+
+
+def _file_of(variable: str) -> Path | None:
+    named = os.environ.get(variable)
+    return Path(named) if named else None
 
 
 def call(endpoint: str, method: str, request: Message, response_type: type[Message]) -> Any:
     """One unary call; on failure says code, reason and message on standard error and exits with 1."""
 
     async def work() -> Any:
-        async with open_channel(endpoint) as channel:
+        async with open_endpoint(endpoint) as channel:
             send: Callable[..., Any] = channel.unary_unary(
                 method, request_serializer=SERIALIZE, response_deserializer=response_type.FromString
             )
@@ -57,7 +88,7 @@ def follow(
     async def work() -> None:
         loop = asyncio.get_running_loop()
         give_up_at = loop.time()
-        async with open_channel(endpoint) as channel:
+        async with open_endpoint(endpoint) as channel:
             begin: Callable[..., Any] = channel.unary_stream(
                 method, request_serializer=SERIALIZE, response_deserializer=response_type.FromString
             )

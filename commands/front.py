@@ -43,6 +43,7 @@ from sluice.seams.stock_keeper import StockKeeper
 from sluice.seams.stock_store import StockStore
 from sluice.settings import split_host_port
 from sluice.telemetry import metrics
+from sluice.tls_files import TlsFiles
 
 LINGER_S = 0.2
 """From the end of the last stream until connections are closed. A client that is still writing then would lose answers
@@ -65,6 +66,7 @@ def utc_now() -> datetime:
 async def serve_front(
     *,
     listen: str,
+    tls: TlsFiles | None,
     keepers: Mapping[str, StockKeeper],
     journals: Journals,
     store: StockStore,
@@ -169,8 +171,8 @@ async def serve_front(
     _show(registry, reaches, order_shards, stock_watching)
     _show_keepers(registry, links)
     _offer(server, orders, stock)
-    port = await rpc_server.start(server, listen)
-    _log.info("serving", listen=f"{split_host_port(listen)[0]}:{port}")
+    port = await rpc_server.start(server, listen, tls)
+    _log.info("serving", listen=f"{split_host_port(listen)[0]}:{port}", tls=tls is not None)
     try:
         watches = [reach.watch() for reach in reaches]
         await until_stopped(

@@ -30,6 +30,7 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
         async with rpc_keepers(settings.stockd) as keepers:
             await serve_front(
                 listen=settings.listen,
+                tls=settings.tls,
                 keepers=keepers,
                 journals=journals,
                 store=store,

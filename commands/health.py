@@ -9,8 +9,7 @@ import grpc
 import typer
 from grpc_health.v1 import health_pb2
 
-from commands.calling import DEFAULT_ENDPOINT, Endpoint
-from sluice.rpc.channel import open_channel
+from commands.calling import DEFAULT_ENDPOINT, Endpoint, open_endpoint
 
 app = typer.Typer(add_completion=False)
 
@@ -32,7 +31,7 @@ def health(
 
 
 async def _check(endpoint: str, service: str) -> str:
-    async with open_channel(endpoint) as channel:
+    async with open_endpoint(endpoint) as channel:
         check = channel.unary_unary(
             "/grpc.health.v1.Health/Check",
             request_serializer=health_pb2.HealthCheckRequest.SerializeToString,

@@ -99,6 +99,7 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
     try:
         await serve_front(
             listen=settings.listen,
+            tls=settings.tls,
             keepers={STOCKD_NAME: engine},
             journals=journal,
             store=store,

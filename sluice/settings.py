@@ -13,6 +13,7 @@ from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_val
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
 from sluice.sharding import MAX_SHARDS
+from sluice.tls_files import TlsFiles, read_authorities, read_tls_files
 
 CONFIG_FILE_VARIABLE = "SLUICE_CONFIG"
 
@@ -122,6 +123,16 @@ class FrontDoorSettings(CommonSettings):
     """What is served, and how much of it at once."""
 
     listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
+    tls_certificate: str = Field(
+        "",
+        description="PEM file of the certificate that is shown, with those between it and an authority; empty: no TLS. "
+        "Files that change are taken for new connections",
+    )
+    tls_key: str = Field("", validate_default=True, description="PEM file of its key, not encrypted")
+    tls_client_ca: str = Field(
+        "",
+        description="PEM file of authorities: who has no certificate of one of them is not served; empty: everybody is",
+    )
     max_wait_s: float = Field(
         0.05,
         gt=0,
@@ -152,6 +163,32 @@ class FrontDoorSettings(CommonSettings):
     max_watches: int = Field(
         MAX_WATCHES, ge=1, description="watches of orders open at once; one more gets UNAVAILABLE / OVERLOADED"
     )
+
+    @field_validator("tls_key")
+    @classmethod
+    def _key_is_the_certificates(cls, value: str, info: ValidationInfo) -> str:
+        certificate = info.data.get("tls_certificate", "")
+        if bool(value) != bool(certificate):
+            raise ValueError("tls_certificate and tls_key are needed both, or neither")
+        if value:
+            read_tls_files(TlsFiles(Path(certificate), Path(value), None))
+        return value
+
+    @field_validator("tls_client_ca")
+    @classmethod
+    def _only_tls_knows_callers(cls, value: str, info: ValidationInfo) -> str:
+        if value and not info.data.get("tls_certificate"):
+            raise ValueError("without tls_certificate callers show no certificate")
+        if value:
+            read_authorities(Path(value))
+        return value
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        if not self.tls_certificate:
+            return None
+        client_ca = Path(self.tls_client_ca) if self.tls_client_ca else None
+        return TlsFiles(Path(self.tls_certificate), Path(self.tls_key), client_ca)
 
 
 class GatewaySettings(FrontDoorSettings, JournalSettings, StockStoreSettings):

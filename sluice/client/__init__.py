@@ -30,6 +30,7 @@ from sluice.client.errors import (
     WrongState,
 )
 from sluice.client.order_ids import new_order_id
+from sluice.rpc.caller_tls import Tls
 
 __all__ = [
     "CallFailed",
@@ -54,6 +55,7 @@ __all__ = [
     "SluiceError",
     "Stock",
     "StockPolicy",
+    "Tls",
     "Unavailable",
     "Violation",
     "WrongState",

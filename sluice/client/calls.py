@@ -17,6 +17,7 @@ from sluice.client.errors import Unavailable
 from sluice.client.failures import CANCELLED, Failure, as_error, heard, passes, read_failure
 from sluice.client.order_stream import StreamEnded
 from sluice.client.retrying import CLOSED, gives_up, pause_s
+from sluice.rpc.caller_tls import Tls
 from sluice.rpc.channel import CHANNEL_OPTIONS, Channel
 
 _ORDERS = "sluice.orders.v1.OrderService"
@@ -53,8 +54,9 @@ class CallEnded(Exception):
 class Calls:
     """One channel. To be made inside a running event loop."""
 
-    def __init__(self, target: str) -> None:
-        self._channel: grpc.aio.Channel = Channel(target, _OPTIONS)
+    def __init__(self, target: str, tls: Tls | None) -> None:
+        """Raises ValueError, which names the file of TLS that cannot be used."""
+        self._channel: grpc.aio.Channel = Channel(target, _OPTIONS, tls)
         self._closed = False
         self._place_orders: Any = self._channel.stream_stream(
             f"/{_ORDERS}/PlaceOrders", response_deserializer=orders_pb2.PlaceOrdersResponse.FromString

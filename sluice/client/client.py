@@ -29,6 +29,7 @@ from sluice.client.errors import InvalidOrder, Violation
 from sluice.client.order_ids import new_order_id
 from sluice.client.placing import Placing
 from sluice.client.wire import encode_hold, encode_lines, encode_priority, one_line
+from sluice.rpc.caller_tls import Tls
 
 DEFAULT_TIMEOUT_S = 10.0
 """Long enough to outlast the restart of a gateway."""
@@ -50,13 +51,16 @@ class Client:
     time travels together. Each call has `timeout_s` for everything, repeats and new connections included.
     """
 
-    def __init__(self, target: str, *, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+    def __init__(self, target: str, *, tls: Tls | None = None, timeout_s: float = DEFAULT_TIMEOUT_S) -> None:
+        """Without `tls` nothing is encrypted, and a server that has TLS does not answer."""
         self._target = target
+        self._tls = tls
         self._timeout_s = timeout_s
 
     async def __aenter__(self) -> Self:
+        """Raises ValueError, which names the file of TLS that cannot be used."""
         self._loop = asyncio.get_running_loop()
-        self._calls = Calls(self._target)
+        self._calls = Calls(self._target, self._tls)
         self._placing = Placing(self._calls.open_order_stream, jitter=random.random)
         self._running = asyncio.create_task(self._placing.run())
         return self

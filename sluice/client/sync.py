@@ -17,6 +17,7 @@ from sluice.client import client as aio
 from sluice.client.answers import Consistency, Order, Placed, QueuePosition, SkuSummary, Stock, StockPolicy
 from sluice.client.errors import Unavailable
 from sluice.client.retrying import CLOSED
+from sluice.rpc.caller_tls import Tls
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")
@@ -29,8 +30,8 @@ class Client:
         placed = client.place("mug", 2, customer="ada")
     """
 
-    def __init__(self, target: str, *, timeout_s: float = aio.DEFAULT_TIMEOUT_S) -> None:
-        self._client = aio.Client(target, timeout_s=timeout_s)
+    def __init__(self, target: str, *, tls: Tls | None = None, timeout_s: float = aio.DEFAULT_TIMEOUT_S) -> None:
+        self._client = aio.Client(target, tls=tls, timeout_s=timeout_s)
         self._closing = threading.Lock()
         self._closed = False
 

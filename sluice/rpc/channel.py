@@ -6,6 +6,8 @@ from typing import Any
 import grpc
 from grpc.aio import _channel  # `grpc.aio.insecure_channel` gives no other way in
 
+from sluice.rpc.caller_tls import Tls, channel_credentials, channel_options
+
 CHANNEL_OPTIONS: Sequence[tuple[str, Any]] = (
     # Its own connection, not one shared with whatever else this process talks to.
     ("grpc.use_local_subchannel_pool", 1),
@@ -21,20 +23,28 @@ CHANNEL_OPTIONS: Sequence[tuple[str, Any]] = (
 
 
 class Channel(_channel.Channel, grpc.aio.Channel):  # type: ignore[misc]  # the first is the second, with other types
-    """As `grpc.aio.insecure_channel` makes it, but a call that has ended is freed as soon as nobody has it any more.
+    """As `grpc.aio.insecure_channel` and `secure_channel` make it, but a call that has ended is freed as soon as nobody
+    has it any more.
 
     gRPC's own gives each call a callback that takes it off the list of those that go on. The call keeps the callback,
     and the callback the call: 16 objects, 16 KB with what gRPC's core keeps of it, until a garbage collection finds
     them. The list is of weak references, so that nothing needs to be taken off it.
     """
 
-    def __init__(self, address: str, options: Sequence[tuple[str, Any]]) -> None:
-        no_credentials = no_compression = no_interceptors = None
-        super().__init__(address, options, no_credentials, no_compression, no_interceptors)
+    def __init__(self, address: str, options: Sequence[tuple[str, Any]], tls: Tls | None = None) -> None:
+        """Without `tls` nothing is encrypted. Raises ValueError, which names the file of TLS that cannot be used."""
+        no_compression = no_interceptors = None
+        credentials: Any = None
+        if tls is not None:
+            given: Any = channel_credentials(tls)
+            credentials = given._credentials  # noqa: SLF001 - as grpc.aio does
+            options = (*options, *channel_options(tls))
+        super().__init__(address, options, credentials, no_compression, no_interceptors)
 
     def _register_call(self, call: Any) -> None:
         self._active_calls.add(call)
 
 
-def open_channel(address: str) -> grpc.aio.Channel:
-    return Channel(address, CHANNEL_OPTIONS)
+def open_channel(address: str, tls: Tls | None = None) -> grpc.aio.Channel:
+    """Without `tls` nothing is encrypted. Raises ValueError, which names the file of TLS that cannot be used."""
+    return Channel(address, CHANNEL_OPTIONS, tls)

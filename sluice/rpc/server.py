@@ -11,7 +11,9 @@ from google.protobuf.message import Message
 
 from sluice.errors import CannotListen
 from sluice.rpc.failure import RpcFailure
+from sluice.rpc.server_tls import server_credentials
 from sluice.rpc.taking_calls import Server
+from sluice.tls_files import TlsFiles
 
 MAX_RECEIVE_BYTES = 4 * 1024 * 1024
 """gRPC's default, said aloud: it bounds what one message can make us allocate."""
@@ -139,10 +141,15 @@ def new_server() -> Server:
     return Server(SERVER_OPTIONS)
 
 
-async def start(server: grpc.aio.Server, listen: str) -> int:
-    """Binds and starts; returns the port. Raises CannotListen."""
+async def start(server: grpc.aio.Server, listen: str, tls: TlsFiles | None = None) -> int:
+    """Binds and starts; returns the port. Without `tls` nothing is encrypted. Raises CannotListen; and ValueError,
+    which names the file of TLS that cannot be used.
+    """
     try:
-        port = server.add_insecure_port(listen)
+        if tls is None:
+            port = server.add_insecure_port(listen)
+        else:
+            port = server.add_secure_port(listen, server_credentials(tls))
     except RuntimeError as error:
         raise CannotListen(f"cannot listen on {listen}: {error}") from error
     await server.start()

@@ -1,7 +1,7 @@
 """`sluice serve` as a process of its own: one for all tests of a file, or one that a test may stop, kill and start."""
 
 import sys
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from functools import partial
 from pathlib import Path
 from typing import NamedTuple
@@ -31,8 +31,8 @@ class Embedded(NamedTuple):
     process: Process
 
 
-def make_embedded(directory: Path, *options: str) -> Embedded:
-    """Not started yet."""
+def make_embedded(directory: Path, *options: str, answers: Callable[[str], None] = serves) -> Embedded:
+    """Not started yet. `answers`: as `serves`, for one that is asked in another way."""
     port = free_port()
     endpoint = address(port)
     data_dir = directory / "data"
@@ -47,7 +47,7 @@ def make_embedded(directory: Path, *options: str) -> Embedded:
         environment={"SLUICE_LOG_FORMAT": "json"},
         listens=(("127.0.0.1", port),),
     )
-    return Embedded(endpoint, data_dir, Process(command, partial(serves, endpoint)))
+    return Embedded(endpoint, data_dir, Process(command, partial(answers, endpoint)))
 
 
 @pytest.fixture(scope="module")

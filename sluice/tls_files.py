@@ -1,0 +1,59 @@
+"""The files of TLS, read and checked before anything relies on them. All are PEM."""
+
+import ssl
+from pathlib import Path
+from typing import NamedTuple
+
+
+class TlsFiles(NamedTuple):
+    """What a server shows: its `certificate`, with those between it and an authority, and its `key`, not encrypted.
+    `client_ca`: the authorities of which callers must have a certificate; None: whoever comes is served.
+    """
+
+    certificate: Path
+    key: Path
+    client_ca: Path | None
+
+
+class TlsContents(NamedTuple):
+    certificate: bytes
+    key: bytes
+    client_ca: bytes | None
+
+
+def read_tls_files(files: TlsFiles) -> TlsContents:
+    """Raises ValueError, which names the file that is not there or is not what it should be."""
+    client_ca = None if files.client_ca is None else read_authorities(files.client_ca)
+    contents = TlsContents(_read(files.certificate), _read(files.key), client_ca)
+    check_pair(files.certificate, files.key)
+    return contents
+
+
+def check_pair(certificate: Path, key: Path) -> None:
+    """Raises ValueError if the key is not the certificate's, or gRPC could not use them."""
+    try:
+        # A password makes an encrypted key an error: without one the terminal would be asked.
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(certificate, key, password="")
+    except OSError as error:
+        raise ValueError(f"{certificate} and {key} are no certificate and its key: {_reason(error)}") from error
+
+
+def read_authorities(file: Path) -> bytes:
+    """Raises ValueError if there is no certificate in it."""
+    contents = _read(file)
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(file)
+    except OSError as error:
+        raise ValueError(f"{file} has no certificate: {_reason(error)}") from error
+    return contents
+
+
+def _read(file: Path) -> bytes:
+    try:
+        return file.read_bytes()
+    except OSError as error:
+        raise ValueError(f"{file}: {error.strerror}") from error
+
+
+def _reason(error: OSError) -> str:
+    return (error.reason if isinstance(error, ssl.SSLError) else None) or error.strerror or str(error)
