@@ -21,7 +21,7 @@ from audit.rows import rows_of
 from audit.running import AuditReport, Look, run_confirmed_audit
 from audit.running import watch as watching
 from commands.data_dir import DATABASE_FILE
-from commands.options import load
+from commands.options import checked_kafka, load
 from journal.embedded_log import EmbeddedLog
 from journal.events import MalformedOutboxRow
 from journal.migration import DatabaseTooNew, DatabaseTooOld
@@ -86,7 +86,9 @@ def audit(
     keyspace: Annotated[str | None, typer.Option(help="the cluster's keyspace; SLUICE_KEYSPACE")] = None,
     stock_store: Annotated[str | None, typer.Option(help="cassandra or redis; SLUICE_STOCK_STORE")] = None,
     redis_url: Annotated[str | None, typer.Option(help="the cluster's Redis; SLUICE_REDIS_URL")] = None,
-    kafka: Annotated[str, typer.Option(envvar="SLUICE_KAFKA", help="the cluster's Kafka")] = "127.0.0.1:9092",
+    kafka: Annotated[
+        str, typer.Option(envvar="SLUICE_KAFKA", help="the cluster's Kafka", callback=checked_kafka)
+    ] = "127.0.0.1:9092",
     at_rest: Annotated[
         bool,
         typer.Option("--at-rest", help="nothing should be going on: units in escrow and waiting events are findings"),

@@ -16,10 +16,10 @@ from google.protobuf.message import Message
 from rich.console import Console
 from rich.table import Table
 
-from sluice.rpc.caller_tls import Tls
 from sluice.rpc.channel import open_channel
 from sluice.rpc.failure import reason_of
 from sluice.rpc.server import SERIALIZE
+from sluice.tls_files import Tls
 
 DEFAULT_ENDPOINT = "127.0.0.1:50051"
 CALL_TIMEOUT_S = 10.0

@@ -11,6 +11,7 @@ from typing import Annotated, Any, NamedTuple, NoReturn
 import typer
 
 from commands.data_dir import DATABASE_FILE
+from commands.options import checked_kafka
 from consumers.runtime.dead_letters import DeadLetterLog, Letter, Note, NoteKind, ParkedKey, Parking, read_open
 from consumers.runtime.embedded import JournalDeadLetters
 from consumers.runtime.handling import now_ms
@@ -28,7 +29,9 @@ app = typer.Typer(
 EXIT_CANNOT_LOOK = 2
 EXIT_NO_SUCH_KEY = 1
 
-Kafka = Annotated[str, typer.Option(envvar="SLUICE_KAFKA", help="the cluster's Kafka, host:port")]
+Kafka = Annotated[
+    str, typer.Option(envvar="SLUICE_KAFKA", help="the cluster's Kafka, as in the settings", callback=checked_kafka)
+]
 DEFAULT_KAFKA = "127.0.0.1:9092"
 DataDir = Annotated[
     Path | None,

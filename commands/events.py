@@ -13,6 +13,7 @@ from google.protobuf.json_format import MessageToDict
 from google.protobuf.message import Message
 
 from commands.data_dir import DATABASE_FILE
+from commands.options import checked_kafka
 from journal.embedded_log import EmbeddedLog
 from journal.events import MalformedOutboxRow
 from journal.migration import DatabaseTooNew, DatabaseTooOld
@@ -84,7 +85,10 @@ def tail(
     topic: Annotated[str | None, typer.Argument(help=f"{', '.join(MESSAGES)}; all if not given")] = None,
     *,
     data_dir: Annotated[Path, typer.Option(help="the embedded gateway's data; it may be running")] = Path(".sluice"),
-    kafka: Annotated[str | None, typer.Option(help="a cluster's Kafka, host:port, instead of --data-dir")] = None,
+    kafka: Annotated[
+        str | None,
+        typer.Option(help="a cluster's Kafka, as in the settings, instead of --data-dir", callback=checked_kafka),
+    ] = None,
     follow: Annotated[bool, typer.Option("--follow", "-f", help="go on with what comes")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="one JSON object per event")] = False,
 ) -> None:

@@ -32,6 +32,7 @@ from journal.protocol import Journal, Journals
 from orders.expiring import keep_expiring
 from sluice._gen.orders.v1 import orders_pb2
 from sluice._gen.stock.v1 import stock_pb2
+from sluice.host_port import split_host_port
 from sluice.reachability import Reachability
 from sluice.rpc import reflection
 from sluice.rpc import server as rpc_server
@@ -41,7 +42,6 @@ from sluice.rpc.taking_calls import Server
 from sluice.seams.request_log import RequestLog
 from sluice.seams.stock_keeper import StockKeeper
 from sluice.seams.stock_store import StockStore
-from sluice.settings import split_host_port
 from sluice.telemetry import metrics
 from sluice.tls_files import TlsFiles
 

@@ -12,6 +12,7 @@ import typer
 from pydantic import ValidationError
 from rich.markup import escape
 
+from sluice.kafka_client import client_properties
 from sluice.settings import CONFIG_FILE_VARIABLE, CommonSettings, unknown_names
 
 Kind = TypeVar("Kind", bound=CommonSettings)
@@ -59,6 +60,15 @@ def with_settings(kind: type[Kind]) -> Callable[[Callable[..., None]], Callable[
         return command
 
     return decorate
+
+
+def checked_kafka(value: str | None) -> str | None:
+    """For an option that names Kafka. Raises BadParameter."""
+    try:
+        client_properties(value or "")
+    except ValueError as error:
+        raise typer.BadParameter(str(error)) from error
+    return value
 
 
 def load(kind: type[Kind], given: dict[str, Any]) -> Kind:

@@ -81,7 +81,7 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
     health = Health(server, {"": (store_reach,), SERVICE_NAME: (store_reach,)})
     server.add_generic_rpc_handlers((keeper_service(engine),))
     channelz.add_channelz_servicer(server)
-    port = await rpc_server.start(server, settings.listen)
+    port = await rpc_server.start(server, settings.listen, settings.tls)
     _log.info("serving", port=port, incarnation=str(incarnation))
     try:
         await process.until_stopped(

@@ -19,6 +19,7 @@ from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 from consumers.kafka_slot_maps import KafkaSlotMaps
 from sluice.cloud_events import UnreadableRecord, read_event
 from sluice.errors import LogUnreachable
+from sluice.kafka_client import client_properties
 from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, list_topics
 from sluice.seams.event_log import LoggedEvent
 from sluice.slot_map import SlotMap
@@ -52,7 +53,7 @@ class KafkaLogReading:
         self._highest: dict[tuple[int, UUID], tuple[int, int]] = {}
         self._consumer = Consumer(
             {
-                "bootstrap.servers": bootstrap,
+                **client_properties(bootstrap),
                 # Required by the client; nothing is ever committed under this name.
                 "group.id": f"sluice-reader-{uuid.uuid4()}",
                 "enable.auto.commit": False,

@@ -9,6 +9,7 @@ import structlog
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from sluice.errors import LogUnreachable
+from sluice.kafka_client import client_properties
 from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, TOPIC_SLOT_MAPS
 from sluice.slot_map import PublishedMap, read_published_form
 
@@ -30,7 +31,7 @@ class KafkaSlotMaps:
         """What was published since the last call; nothing if no relay ever made the topic. Raises LogUnreachable."""
         consumer = Consumer(
             {
-                "bootstrap.servers": self._bootstrap,
+                **client_properties(self._bootstrap),
                 # Required by the client; nothing is ever committed under this name.
                 "group.id": f"sluice-reader-{uuid.uuid4()}",
                 "enable.auto.commit": False,

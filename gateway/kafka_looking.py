@@ -10,6 +10,7 @@ from collections import OrderedDict
 from confluent_kafka import Consumer, KafkaException, TopicPartition
 
 from sluice.errors import LogUnreachable
+from sluice.kafka_client import client_properties
 from sluice.kafka_topics import CLIENT_LOG_LEVEL
 from sluice.model import QueuePosition
 from sluice.seams.event_log import TOPIC_ORDER_REQUESTED
@@ -90,7 +91,7 @@ class KafkaLooking:
 
 def _settings(bootstrap: str) -> dict[str, str | int | bool]:
     return {
-        "bootstrap.servers": bootstrap,
+        **client_properties(bootstrap),
         # Required by the client; nothing is ever committed under this name.
         "group.id": f"sluice-looker-{uuid.uuid4()}",
         "enable.auto.commit": False,

@@ -14,6 +14,7 @@ from confluent_kafka import KafkaError, KafkaException, Message, Producer
 from gateway.kafka_looking import KafkaLooking
 from sluice.cloud_events import request_headers
 from sluice.errors import LogUnreachable
+from sluice.kafka_client import client_properties
 from sluice.kafka_topics import CLIENT_LOG_LEVEL, ORDER_REQUESTED_PARTITIONS
 from sluice.model import QueuePosition
 from sluice.order_requests import (
@@ -81,7 +82,7 @@ class KafkaRequests:
     def _new_producer(self) -> Producer:
         return Producer(
             {
-                "bootstrap.servers": self._bootstrap,
+                **client_properties(self._bootstrap),
                 # acks=all, and no message twice or out of order when a request is sent again.
                 "enable.idempotence": True,
                 "linger.ms": LINGER_MS,

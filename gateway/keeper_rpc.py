@@ -9,6 +9,7 @@ from sluice._gen.stock.v1 import stock_pb2
 from sluice.errors import KeeperUnreachable
 from sluice.rpc.channel import open_channel
 from sluice.seams.stock_keeper import Reservation, ReserveBatch, Settlement
+from sluice.tls_files import Tls
 
 _SERVICE = "/sluice.stock.v1.StockKeeperService/"
 
@@ -16,8 +17,9 @@ _SERVICE = "/sluice.stock.v1.StockKeeperService/"
 class RpcKeeper:
     """One stock server at `address` (host:port)."""
 
-    def __init__(self, address: str) -> None:
-        self._channel = open_channel(address)
+    def __init__(self, address: str, tls: Tls | None = None) -> None:
+        """Without `tls` nothing is encrypted. Raises ValueError, which names the file of TLS that cannot be used."""
+        self._channel = open_channel(address, tls)
         self._reserve = self._channel.unary_unary(
             _SERVICE + "Reserve",
             request_serializer=stock_pb2.ReserveRequest.SerializeToString,

@@ -13,6 +13,7 @@ from contextlib import closing
 from confluent_kafka import Consumer, KafkaError, KafkaException, TopicPartition
 
 from sluice.errors import LogUnreachable
+from sluice.kafka_client import client_properties
 from sluice.kafka_topics import CLIENT_LOG_LEVEL
 
 ASKED_AT_ONCE = 16
@@ -53,7 +54,7 @@ def committed_offsets(
 def _of_group(bootstrap: str, group: str, places: Sequence[TopicPartition], limit_s: float) -> Mapping[int, int]:
     deadline = time.monotonic() + limit_s
     settings = {
-        "bootstrap.servers": bootstrap,
+        **client_properties(bootstrap),
         "group.id": group,
         "enable.auto.commit": False,
         "log_level": CLIENT_LOG_LEVEL,

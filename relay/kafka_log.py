@@ -17,6 +17,7 @@ from confluent_kafka import OFFSET_BEGINNING, Consumer, KafkaError, KafkaExcepti
 
 from sluice.cloud_events import HeaderWriter, UnreadableRecord, read_event
 from sluice.errors import LogUnreachable
+from sluice.kafka_client import client_properties
 from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, TOPIC_SLOT_MAPS, partition_counts
 from sluice.seams.event_log import TOPIC_STOCK_CHANGED, Event, LoggedEvent
 from sluice.slot_map import SlotMap, published_form, used_partitions
@@ -91,7 +92,7 @@ class KafkaPublisher:
         self._loop = asyncio.get_running_loop()
         self._producer = Producer(
             {
-                "bootstrap.servers": bootstrap,
+                **client_properties(bootstrap),
                 # acks=all, and order is kept when a request is sent again.
                 "enable.idempotence": True,
                 # An event that cannot be delivered stops the producer instead of being followed by its successors.
@@ -327,7 +328,7 @@ class KafkaLog:
     async def _consumer(self) -> AsyncIterator[Consumer]:
         consumer = Consumer(
             {
-                "bootstrap.servers": self._bootstrap,
+                **client_properties(self._bootstrap),
                 # Required by the client; nothing is ever committed under this name.
                 "group.id": f"sluice-reader-{uuid.uuid4()}",
                 "enable.auto.commit": False,

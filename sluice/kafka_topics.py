@@ -3,13 +3,16 @@
 import asyncio
 import logging
 import time
+from collections import deque
 from collections.abc import Mapping, Sequence
+from functools import partial
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
 from confluent_kafka.cimpl import NewTopic
 
 from sluice.errors import LogUnreachable
+from sluice.kafka_client import client_properties
 from sluice.seams.event_log import (
     TOPIC_ORDER_CANCELLED,
     TOPIC_ORDER_CONFIRMED,
@@ -104,10 +107,33 @@ async def list_topics(bootstrap: str) -> Mapping[str, int]:
     return await asyncio.to_thread(_listed, open_admin(bootstrap))
 
 
-def open_admin(bootstrap: str) -> AdminClient:
-    return AdminClient(
-        {"bootstrap.servers": bootstrap, "log_level": CLIENT_LOG_LEVEL}, logger=logging.getLogger("sluice.kafka")
-    )
+class Admin(AdminClient):
+    """Knows what its connections heard last: that a request was not answered in time does not say why."""
+
+    def __init__(self, bootstrap: str) -> None:
+        self._heard: deque[str] = deque(maxlen=1)
+        super().__init__(
+            {
+                **client_properties(bootstrap),
+                "error_cb": partial(_hear, self._heard),  # not a method: that would keep this for ever
+                "log_level": CLIENT_LOG_LEVEL,
+            },
+            logger=logging.getLogger("sluice.kafka"),
+        )
+
+    def why(self) -> str:
+        """Nothing, if nothing went wrong."""
+        self.poll(0)
+        return "".join(self._heard)
+
+
+def _hear(heard: deque[str], error: KafkaError) -> None:
+    if error.code() != KafkaError._ALL_BROKERS_DOWN:  # noqa: SLF001 - which says less than those before it
+        heard.append(error.str())
+
+
+def open_admin(bootstrap: str) -> Admin:
+    return Admin(bootstrap)
 
 
 def _make_topics(bootstrap: str, topics: Sequence[str], partitions: int, replication_factor: int) -> Mapping[str, int]:
@@ -117,7 +143,7 @@ def _make_topics(bootstrap: str, topics: Sequence[str], partitions: int, replica
     return _counted(_wait_until_known(admin, topics), topics)
 
 
-def _make(admin: AdminClient, topics: Sequence[NewTopic]) -> None:
+def _make(admin: Admin, topics: Sequence[NewTopic]) -> None:
     there = _listed(admin)
     missing = [topic for topic in topics if topic.topic not in there]
     if missing:
@@ -130,7 +156,7 @@ def _make(admin: AdminClient, topics: Sequence[NewTopic]) -> None:
         _wait_until_known(admin, [topic.topic for topic in missing])
 
 
-def _wait_until_known(admin: AdminClient, topics: Sequence[str]) -> Mapping[str, int]:
+def _wait_until_known(admin: Admin, topics: Sequence[str]) -> Mapping[str, int]:
     """The controller answers before the brokers have heard of a new topic, and one of them hears of it before another:
     so what is listed here is what counts, and no later listing.
     """
@@ -142,12 +168,13 @@ def _wait_until_known(admin: AdminClient, topics: Sequence[str]) -> Mapping[str,
     return listed
 
 
-def _listed(admin: AdminClient) -> Mapping[str, int]:
+def _listed(admin: Admin) -> Mapping[str, int]:
     """The partition count of every topic that the brokers know; 0 while a topic has none yet."""
     try:
         return {name: len(topic.partitions) for name, topic in admin.list_topics(timeout=ANSWER_LIMIT_S).topics.items()}
     except KafkaException as error:
-        raise LogUnreachable(str(error)) from error
+        why = admin.why()
+        raise LogUnreachable(f"{error}: {why}" if why else str(error)) from error
 
 
 def _raise_unless_made_meanwhile(topic: str, error: KafkaException) -> None:
@@ -159,7 +186,7 @@ def _raise_unless_made_meanwhile(topic: str, error: KafkaException) -> None:
     raise UnusableTopic(topic, str(error)) from error
 
 
-def _partition_counts(admin: AdminClient, topics: Sequence[str]) -> Mapping[str, int]:
+def _partition_counts(admin: Admin, topics: Sequence[str]) -> Mapping[str, int]:
     return _counted(_listed(admin), topics)
 
 

@@ -5,17 +5,26 @@
 import os
 import re
 import tomllib
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Literal, NamedTuple
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
 
+from sluice.cassandra_client import cassandra_access
+from sluice.host_port import split_host_port
+from sluice.kafka_client import client_properties
+from sluice.properties_file import read_properties, split_properties
 from sluice.sharding import MAX_SHARDS
-from sluice.tls_files import TlsFiles, read_authorities, read_tls_files
+from sluice.tls_files import Tls, TlsFiles, check_tls, read_authorities, read_tls_files
 
 CONFIG_FILE_VARIABLE = "SLUICE_CONFIG"
+
+STOCKD_PROPERTIES = ("ca", "certificate", "key", "server_name")
+"""As in `Tls`."""
+
+SECRETS_FILE = "With `?properties=FILE` behind them: a file of what TLS and logins need"
 
 
 MAX_STOCK_WATCHES = 2_000
@@ -25,18 +34,26 @@ MAX_WATCHES = 5_000
 """Of orders, in one gateway: an open stream keeps about 25 KB."""
 
 
-def split_host_port(value: str) -> tuple[str, int]:
-    """`host:port` apart. Raises ValueError."""
-    host, separator, port = value.rpartition(":")
-    if not separator or not host or not port.isdigit() or int(port) > 65_535:
-        raise ValueError(f"{value!r} is not host:port")
-    return host.strip("[]"), int(port)
-
-
 def _checked_host_port(value: str) -> str:
     split_host_port(value)
     return value
 
+
+def _checked_kafka(value: str) -> str:
+    client_properties(value)
+    return value
+
+
+def _checked_cassandra(value: str) -> str:
+    cassandra_access(value)
+    return value
+
+
+Kafka = Annotated[str, AfterValidator(_checked_kafka)]
+"""As in `sluice.kafka_client`."""
+
+Cassandra = Annotated[str, AfterValidator(_checked_cassandra)]
+"""As in `sluice.cassandra_client`."""
 
 HostPort = Annotated[str, AfterValidator(_checked_host_port)]
 """`host:port`; port 0 picks a free one."""
@@ -97,7 +114,9 @@ class JournalSettings(CommonSettings):
 
 
 class CassandraSettings(CommonSettings):
-    cassandra: str = Field("127.0.0.1:9042", description="contact points, host:port, comma separated")
+    cassandra: Cassandra = Field(
+        "127.0.0.1:9042", description=f"contact points, host:port, comma separated. {SECRETS_FILE}"
+    )
     keyspace: str = Field(
         "sluice",
         pattern=r"^[a-z][a-z0-9_]{0,47}$",
@@ -119,10 +138,9 @@ class StockStoreSettings(CassandraSettings):
     )
 
 
-class FrontDoorSettings(CommonSettings):
-    """What is served, and how much of it at once."""
+class TlsSettings(CommonSettings):
+    """TLS of the port that is listened on."""
 
-    listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
     tls_certificate: str = Field(
         "",
         description="PEM file of the certificate that is shown, with those between it and an authority; empty: no TLS. "
@@ -133,6 +151,38 @@ class FrontDoorSettings(CommonSettings):
         "",
         description="PEM file of authorities: who has no certificate of one of them is not served; empty: everybody is",
     )
+
+    @field_validator("tls_key")
+    @classmethod
+    def _key_is_the_certificates(cls, value: str, info: ValidationInfo) -> str:
+        certificate = info.data.get("tls_certificate", "")
+        if bool(value) != bool(certificate):
+            raise ValueError("tls_certificate and tls_key are needed both, or neither")
+        if value:
+            read_tls_files(TlsFiles(Path(certificate), Path(value), None))
+        return value
+
+    @field_validator("tls_client_ca")
+    @classmethod
+    def _only_tls_knows_callers(cls, value: str, info: ValidationInfo) -> str:
+        if value and not info.data.get("tls_certificate"):
+            raise ValueError("without tls_certificate callers show no certificate")
+        if value:
+            read_authorities(Path(value))
+        return value
+
+    @property
+    def tls(self) -> TlsFiles | None:
+        if not self.tls_certificate:
+            return None
+        client_ca = Path(self.tls_client_ca) if self.tls_client_ca else None
+        return TlsFiles(Path(self.tls_certificate), Path(self.tls_key), client_ca)
+
+
+class FrontDoorSettings(TlsSettings):
+    """What is served, and how much of it at once."""
+
+    listen: HostPort = Field("127.0.0.1:50051", description="host:port of the public gRPC service")
     max_wait_s: float = Field(
         0.05,
         gt=0,
@@ -164,42 +214,18 @@ class FrontDoorSettings(CommonSettings):
         MAX_WATCHES, ge=1, description="watches of orders open at once; one more gets UNAVAILABLE / OVERLOADED"
     )
 
-    @field_validator("tls_key")
-    @classmethod
-    def _key_is_the_certificates(cls, value: str, info: ValidationInfo) -> str:
-        certificate = info.data.get("tls_certificate", "")
-        if bool(value) != bool(certificate):
-            raise ValueError("tls_certificate and tls_key are needed both, or neither")
-        if value:
-            read_tls_files(TlsFiles(Path(certificate), Path(value), None))
-        return value
-
-    @field_validator("tls_client_ca")
-    @classmethod
-    def _only_tls_knows_callers(cls, value: str, info: ValidationInfo) -> str:
-        if value and not info.data.get("tls_certificate"):
-            raise ValueError("without tls_certificate callers show no certificate")
-        if value:
-            read_authorities(Path(value))
-        return value
-
-    @property
-    def tls(self) -> TlsFiles | None:
-        if not self.tls_certificate:
-            return None
-        client_ca = Path(self.tls_client_ca) if self.tls_client_ca else None
-        return TlsFiles(Path(self.tls_certificate), Path(self.tls_key), client_ca)
-
 
 class GatewaySettings(FrontDoorSettings, JournalSettings, StockStoreSettings):
     journal_connections: int = Field(
         3, ge=1, le=64, description="connections that commit at once; more than three bought nothing on two cores"
     )
-    stockd: str = Field("stockd-0=127.0.0.1:7100", description="stock servers: name=host:port, comma separated")
-    kafka: str = Field(
+    stockd: str = Field(
+        "stockd-0=127.0.0.1:7100", description=f"stock servers: name=host:port, comma separated. {SECRETS_FILE}"
+    )
+    kafka: Kafka = Field(
         "",
         description="bootstrap servers, host:port, comma separated, for orders that are to be queued; empty: they get "
-        "UNAVAILABLE",
+        f"UNAVAILABLE. {SECRETS_FILE}",
     )
     reserve_limit_s: float = Field(
         1.6,
@@ -210,11 +236,11 @@ class GatewaySettings(FrontDoorSettings, JournalSettings, StockStoreSettings):
     @field_validator("stockd")
     @classmethod
     def _stockd_is_parsable(cls, value: str) -> str:
-        parse_members(value)
+        read_stock_servers(value)
         return value
 
 
-class StockdSettings(JournalSettings, StockStoreSettings):
+class StockdSettings(JournalSettings, StockStoreSettings, TlsSettings):
     name: str = Field("stockd-0", pattern=r"^[a-z0-9][a-z0-9-]{0,62}$", description="stable name of this stock server")
     listen: HostPort = Field("127.0.0.1:7100", description="host:port of the internal gRPC service")
     reservation_grace_s: float = Field(
@@ -249,7 +275,7 @@ class StockdSettings(JournalSettings, StockStoreSettings):
 
 
 class RelaySettings(JournalSettings):
-    kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port, comma separated")
+    kafka: Kafka = Field("127.0.0.1:9092", description=f"bootstrap servers, host:port, comma separated. {SECRETS_FILE}")
     partitions: int = Field(16, ge=1, le=4096, description="partitions of a topic that must be made; divides 4096")
     topic_replication_factor: int = Field(1, ge=1, le=9, description="copies of each partition of a topic made")
 
@@ -284,8 +310,10 @@ class ConsumerSettings(CommonSettings):
 
 
 class ConsumeSettings(JournalSettings, StockStoreSettings, ConsumerSettings):
-    stockd: str = Field("stockd-0=127.0.0.1:7100", description="stock servers: name=host:port, comma separated")
-    kafka: str = Field("127.0.0.1:9092", description="bootstrap servers, host:port, comma separated")
+    stockd: str = Field(
+        "stockd-0=127.0.0.1:7100", description=f"stock servers: name=host:port, comma separated. {SECRETS_FILE}"
+    )
+    kafka: Kafka = Field("127.0.0.1:9092", description=f"bootstrap servers, host:port, comma separated. {SECRETS_FILE}")
     topic_replication_factor: int = Field(1, ge=1, le=9, description="copies of each partition of a topic made")
     lanes: int = Field(
         16,
@@ -306,7 +334,7 @@ class ConsumeSettings(JournalSettings, StockStoreSettings, ConsumerSettings):
     @field_validator("stockd")
     @classmethod
     def _stockd_is_parsable(cls, value: str) -> str:
-        parse_members(value)
+        read_stock_servers(value)
         return value
 
 
@@ -345,6 +373,25 @@ def parse_journal_urls(value: str) -> Sequence[str]:
     if len(urls) > MAX_SHARDS:
         raise ValueError(f"at most {MAX_SHARDS} databases")
     return urls
+
+
+class StockServers(NamedTuple):
+    """`addresses` by name. `tls`: None: nothing is encrypted."""
+
+    addresses: Mapping[str, str]
+    tls: Tls | None
+
+
+def read_stock_servers(stockd: str) -> StockServers:
+    """Of the setting `stockd`. Raises ValueError, which names what is wrong."""
+    members, file = split_properties(stockd)
+    if file is None:
+        return StockServers(parse_members(members), None)
+    given = read_properties(file, STOCKD_PROPERTIES, ", ".join(STOCKD_PROPERTIES))
+    ca, certificate, key = (Path(given[name]) if name in given else None for name in ("ca", "certificate", "key"))
+    tls = Tls(ca, certificate, key, given.get("server_name", ""))
+    check_tls(tls)
+    return StockServers(parse_members(members), tls)
 
 
 def parse_members(value: str) -> dict[str, str]:

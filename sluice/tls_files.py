@@ -1,6 +1,7 @@
 """The files of TLS, read and checked before anything relies on them. All are PEM."""
 
 import ssl
+from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
 
@@ -19,6 +20,32 @@ class TlsContents(NamedTuple):
     certificate: bytes
     key: bytes
     client_ca: bytes | None
+
+
+@dataclass(frozen=True)
+class Tls:
+    """How a caller makes sure whom it talks to, and shows who it is.
+
+    `ca`: certificates of the authorities that it trusts; None: those that gRPC comes with. `certificate` and `key`: its
+    own, for servers that ask for one. `server_name`: whose certificate is expected; empty: that of the target's host.
+    """
+
+    ca: Path | None = None
+    certificate: Path | None = None
+    key: Path | None = None
+    server_name: str = ""
+
+
+def check_tls(tls: Tls) -> None:
+    """Raises ValueError, which names the file that is not there or is not what it should be."""
+    if (tls.certificate is None) != (tls.key is None):
+        raise ValueError("a certificate needs its key, and a key its certificate")
+    if tls.ca is not None:
+        read_authorities(tls.ca)
+    if tls.certificate is not None and tls.key is not None:
+        _read(tls.certificate)
+        _read(tls.key)
+        check_pair(tls.certificate, tls.key)
 
 
 def read_tls_files(files: TlsFiles) -> TlsContents:

@@ -17,6 +17,7 @@ from consumers.runtime.dead_letters import Entry, Letter, Note, NoteKind
 from consumers.runtime.records import Record, Unreadable
 from sluice.cloud_events import HeaderValue, HeaderWriter, UnreadableRecord, read_event
 from sluice.errors import LogUnreachable
+from sluice.kafka_client import client_properties
 from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, list_topics, make_topics
 from sluice.seams.event_log import LoggedEvent
 
@@ -60,7 +61,7 @@ class KafkaDeadLetters:
         if self._producer is None:
             self._producer = Producer(
                 {
-                    "bootstrap.servers": self._bootstrap,
+                    **client_properties(self._bootstrap),
                     "enable.idempotence": True,
                     "delivery.timeout.ms": round(DELIVERY_LIMIT_S * 1000),
                     "reconnect.backoff.max.ms": 1_000,
@@ -144,7 +145,7 @@ class KafkaDeadLetters:
         """Asked every time: who begins with a partition must see a topic that its last owner made a moment ago."""
         if self._admin is None:
             self._admin = AdminClient(
-                {"bootstrap.servers": self._bootstrap, "log_level": CLIENT_LOG_LEVEL}, logger=_kafka_logger
+                {**client_properties(self._bootstrap), "log_level": CLIENT_LOG_LEVEL}, logger=_kafka_logger
             )
         try:
             there = self._admin.list_topics(timeout=ANSWER_LIMIT_S).topics
@@ -158,7 +159,7 @@ class KafkaDeadLetters:
         if self._consumer is None:
             self._consumer = Consumer(
                 {
-                    "bootstrap.servers": self._bootstrap,
+                    **client_properties(self._bootstrap),
                     # Required by the client; nothing is ever committed under this name.
                     "group.id": f"sluice-dead-letters-{self._group}",
                     "enable.auto.commit": False,

@@ -26,6 +26,7 @@ from consumers.runtime.moved_slots import MovedSlots
 from consumers.runtime.records import START, Mark, Partition, Record, Unreadable
 from sluice.cloud_events import UnreadableRecord, read_event
 from sluice.errors import LogUnreachable
+from sluice.kafka_client import client_properties
 from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL
 from sluice.seams.event_log import LoggedEvent, new_tuple
 
@@ -423,7 +424,7 @@ def _record(message: Message) -> Record | None:
 
 def _settings(bootstrap: str, group: str, protocol: str, error_cb: Any) -> dict[str, Any]:
     settings: dict[str, Any] = {
-        "bootstrap.servers": bootstrap,
+        **client_properties(bootstrap),
         "group.id": group,
         "group.protocol": protocol,
         # Marks are committed by hand: only what is done, with positions beside it.

@@ -30,7 +30,7 @@ from sluice.client.errors import (
     WrongState,
 )
 from sluice.client.order_ids import new_order_id
-from sluice.rpc.caller_tls import Tls
+from sluice.tls_files import Tls
 
 __all__ = [
     "CallFailed",

@@ -17,8 +17,8 @@ from sluice.client.errors import Unavailable
 from sluice.client.failures import CANCELLED, Failure, as_error, heard, passes, read_failure
 from sluice.client.order_stream import StreamEnded
 from sluice.client.retrying import CLOSED, gives_up, pause_s
-from sluice.rpc.caller_tls import Tls
 from sluice.rpc.channel import CHANNEL_OPTIONS, Channel
+from sluice.tls_files import Tls
 
 _ORDERS = "sluice.orders.v1.OrderService"
 _STOCK = "sluice.stock.v1.StockService"

@@ -29,7 +29,7 @@ from sluice.client.errors import InvalidOrder, Violation
 from sluice.client.order_ids import new_order_id
 from sluice.client.placing import Placing
 from sluice.client.wire import encode_hold, encode_lines, encode_priority, one_line
-from sluice.rpc.caller_tls import Tls
+from sluice.tls_files import Tls
 
 DEFAULT_TIMEOUT_S = 10.0
 """Long enough to outlast the restart of a gateway."""

@@ -17,7 +17,7 @@ from sluice.client import client as aio
 from sluice.client.answers import Consistency, Order, Placed, QueuePosition, SkuSummary, Stock, StockPolicy
 from sluice.client.errors import Unavailable
 from sluice.client.retrying import CLOSED
-from sluice.rpc.caller_tls import Tls
+from sluice.tls_files import Tls
 
 Answer = TypeVar("Answer")
 Item = TypeVar("Item")

@@ -6,7 +6,8 @@ from typing import Any
 import grpc
 from grpc.aio import _channel  # `grpc.aio.insecure_channel` gives no other way in
 
-from sluice.rpc.caller_tls import Tls, channel_credentials, channel_options
+from sluice.rpc.caller_tls import channel_credentials, channel_options
+from sluice.tls_files import Tls
 
 CHANNEL_OPTIONS: Sequence[tuple[str, Any]] = (
     # Its own connection, not one shared with whatever else this process talks to.

@@ -8,7 +8,7 @@ from prometheus_client.platform_collector import PlatformCollector
 from prometheus_client.process_collector import ProcessCollector
 
 from sluice.errors import CannotListen
-from sluice.settings import split_host_port
+from sluice.host_port import split_host_port
 
 
 def new_registry() -> CollectorRegistry:

@@ -19,6 +19,7 @@ from cassandra import (
     Unavailable,
 )
 from cassandra import cluster as driver
+from cassandra.auth import PlainTextAuthProvider
 from cassandra.cluster import EXEC_PROFILE_DEFAULT, Cluster, ExecutionProfile, NoHostAvailable
 from cassandra.connection import ConnectionException
 from cassandra.io.libevreactor import LibevConnection
@@ -28,8 +29,8 @@ from cassandra.policies import (
 )
 from cassandra.protocol import ErrorMessage, RequestExecutionException, ServerError
 
+from sluice.cassandra_client import cassandra_access
 from sluice.errors import StoreUnreachable
-from sluice.settings import split_host_port
 from stockd.stores.cassandra_nodes import PROBE_TIMEOUT_S, AnsweringFirst, Node, SilentNodes, keep_probing
 from stockd.stores.opening import RETRY_PAUSE_S
 
@@ -245,7 +246,9 @@ class CassandraSession:
 
 
 async def connect(contact_points: str, local_dc: str, request_timeout_s: float) -> CassandraSession:
-    """One attempt. `contact_points` is `host:port`, comma separated. Raises StoreUnreachable."""
+    """One attempt. `contact_points`: as in `sluice.cassandra_client`. Raises StoreUnreachable; and ValueError, which
+    names what is wrong with them.
+    """
     # A wheel without its compiled parts works, ten times slower and on another reactor.
     assert driver.__file__.endswith(".so"), "the Cassandra driver lacks its compiled modules"
     assert driver.DefaultConnection is LibevConnection, "the Cassandra driver lacks libev"
@@ -259,7 +262,7 @@ async def connect(contact_points: str, local_dc: str, request_timeout_s: float) 
 
 
 def _connect(contact_points: str, local_dc: str, request_timeout_s: float) -> tuple[Cluster, Any, SilentNodes]:
-    addresses = [split_host_port(point.strip()) for point in contact_points.split(",")]
+    addresses, login, tls = cassandra_access(contact_points)
     silent = SilentNodes()
     profile = ExecutionProfile(
         load_balancing_policy=AnsweringFirst(local_dc, silent),
@@ -274,6 +277,8 @@ def _connect(contact_points: str, local_dc: str, request_timeout_s: float) -> tu
         cluster = Cluster(
             addresses,
             port=addresses[0][1],
+            auth_provider=PlainTextAuthProvider(*login) if login is not None else None,
+            ssl_context=tls,
             protocol_version=4,  # v5 checks frames in pure Python, and sends 0x1700 that the driver does not know
             compression=False,
             execution_profiles={EXEC_PROFILE_DEFAULT: profile},

@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from commands.options import EXIT_BAD_SETTINGS, load, with_settings
+from sluice.host_port import split_host_port
 from sluice.settings import (
     CommonSettings,
     EmbeddedSettings,
@@ -18,7 +19,6 @@ from sluice.settings import (
     StockdSettings,
     parse_journal_urls,
     parse_members,
-    split_host_port,
 )
 
 ROLES = [EmbeddedSettings, GatewaySettings, RelaySettings, StockdSettings]

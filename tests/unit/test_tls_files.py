@@ -10,9 +10,9 @@ from cryptography.hazmat.primitives import serialization
 from typer.testing import CliRunner
 
 from commands.options import EXIT_BAD_SETTINGS, with_settings
-from sluice.rpc.caller_tls import Tls, channel_credentials
+from sluice.rpc.caller_tls import channel_credentials
 from sluice.settings import GatewaySettings
-from sluice.tls_files import TlsFiles, read_authorities, read_tls_files
+from sluice.tls_files import Tls, TlsFiles, read_authorities, read_tls_files
 
 
 @pytest.fixture(autouse=True)

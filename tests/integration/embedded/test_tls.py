@@ -7,48 +7,18 @@ import sys
 from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
-from typing import NamedTuple
 
-import grpc
 import pytest
-import trustme
-from grpc_health.v1 import health_pb2, health_pb2_grpc
 
 from commands.calling import EXIT_BAD_FILE
-from deploy.local.processes import NotAnsweringError
 from sluice.client import Client, Tls, Unavailable, sync
+from tests.certificates import Authority, Pem, serves_with_tls
 from tests.integration.embedded.conftest import Embedded, make_embedded
 
-HOST = "127.0.0.1"
 UNITS = 100
 LONG_S = 60.0
 REFUSED_WITHIN_S = 2.0
 """A handshake that fails is tried again until the caller's time is over."""
-
-
-class Pem(NamedTuple):
-    """Files of one certificate."""
-
-    certificate: Path
-    key: Path
-
-
-class Authority:
-    """Who makes certificates, and the file by which others know it."""
-
-    def __init__(self, directory: Path, name: str) -> None:
-        self._made = trustme.CA()
-        self._directory = directory
-        self.file = directory / f"{name}.pem"
-        self._made.cert_pem.write_to_path(self.file)
-
-    def issue(self, name: str, identity: str = HOST) -> Pem:
-        """Anew, if there are files of that name."""
-        pem = Pem(self._directory / f"{name}.crt", self._directory / f"{name}.key")
-        made = self._made.issue_cert(identity)
-        made.private_key_pem.write_to_path(pem.key)
-        pem.certificate.write_bytes(b"".join(each.bytes() for each in made.cert_chain_pems))
-        return pem
 
 
 @pytest.fixture
@@ -86,22 +56,12 @@ def buyer(authority: Authority) -> Pem:
 
 def _serving(directory: Path, tls: Tls, shown: Pem, *options: str) -> Iterator[Embedded]:
     files = ("--tls-certificate", str(shown.certificate), "--tls-key", str(shown.key))
-    embedded = make_embedded(directory, *files, *options, answers=partial(_serves, tls))
+    embedded = make_embedded(directory, *files, *options, answers=partial(serves_with_tls, tls))
     embedded.process.start()
     try:
         yield embedded
     finally:
         embedded.process.kill()
-
-
-def _serves(tls: Tls, endpoint: str) -> None:
-    assert tls.ca is not None
-    own = (tls.key.read_bytes(), tls.certificate.read_bytes()) if tls.key and tls.certificate else ()
-    with grpc.secure_channel(endpoint, grpc.ssl_channel_credentials(tls.ca.read_bytes(), *own)) as channel:
-        try:
-            health_pb2_grpc.HealthStub(channel).Check(health_pb2.HealthCheckRequest(), timeout=REFUSED_WITHIN_S)
-        except grpc.RpcError as error:
-            raise NotAnsweringError(error.code().name) from error
 
 
 async def _buy(endpoint: str, tls: Tls | None) -> None:
