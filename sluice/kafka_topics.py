@@ -6,6 +6,7 @@ import time
 from collections import deque
 from collections.abc import Mapping, Sequence
 from functools import partial
+from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
@@ -112,14 +113,12 @@ class Admin(AdminClient):
 
     def __init__(self, bootstrap: str) -> None:
         self._heard: deque[str] = deque(maxlen=1)
-        super().__init__(
-            {
-                **client_properties(bootstrap),
-                "error_cb": partial(_hear, self._heard),  # not a method: that would keep this for ever
-                "log_level": CLIENT_LOG_LEVEL,
-            },
-            logger=logging.getLogger("sluice.kafka"),
-        )
+        settings: dict[str, Any] = {
+            **client_properties(bootstrap),
+            "error_cb": partial(_hear, self._heard),  # not a method: that would keep this for ever
+            "log_level": CLIENT_LOG_LEVEL,
+        }
+        super().__init__(settings, logger=logging.getLogger("sluice.kafka"))
 
     def why(self) -> str:
         """Nothing, if nothing went wrong."""

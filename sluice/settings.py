@@ -5,9 +5,9 @@
 import os
 import re
 import tomllib
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated, Literal, NamedTuple
+from typing import Annotated, Literal
 
 from pydantic import AfterValidator, Field, SecretStr, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, SettingsConfigDict, TomlConfigSettingsSource
@@ -15,14 +15,11 @@ from pydantic_settings import BaseSettings, PydanticBaseSettingsSource, Settings
 from sluice.cassandra_client import cassandra_access
 from sluice.host_port import split_host_port
 from sluice.kafka_client import client_properties
-from sluice.properties_file import read_properties, split_properties
 from sluice.sharding import MAX_SHARDS
-from sluice.tls_files import Tls, TlsFiles, check_tls, read_authorities, read_tls_files
+from sluice.stock_servers import stock_servers
+from sluice.tls_files import TlsFiles, read_authorities, read_tls_files
 
 CONFIG_FILE_VARIABLE = "SLUICE_CONFIG"
-
-STOCKD_PROPERTIES = ("ca", "certificate", "key", "server_name")
-"""As in `Tls`."""
 
 SECRETS_FILE = "With `?properties=FILE` behind them: a file of what TLS and logins need"
 
@@ -236,7 +233,7 @@ class GatewaySettings(FrontDoorSettings, JournalSettings, StockStoreSettings):
     @field_validator("stockd")
     @classmethod
     def _stockd_is_parsable(cls, value: str) -> str:
-        read_stock_servers(value)
+        stock_servers(value)
         return value
 
 
@@ -334,7 +331,7 @@ class ConsumeSettings(JournalSettings, StockStoreSettings, ConsumerSettings):
     @field_validator("stockd")
     @classmethod
     def _stockd_is_parsable(cls, value: str) -> str:
-        read_stock_servers(value)
+        stock_servers(value)
         return value
 
 
@@ -373,38 +370,3 @@ def parse_journal_urls(value: str) -> Sequence[str]:
     if len(urls) > MAX_SHARDS:
         raise ValueError(f"at most {MAX_SHARDS} databases")
     return urls
-
-
-class StockServers(NamedTuple):
-    """`addresses` by name. `tls`: None: nothing is encrypted."""
-
-    addresses: Mapping[str, str]
-    tls: Tls | None
-
-
-def read_stock_servers(stockd: str) -> StockServers:
-    """Of the setting `stockd`. Raises ValueError, which names what is wrong."""
-    members, file = split_properties(stockd)
-    if file is None:
-        return StockServers(parse_members(members), None)
-    given = read_properties(file, STOCKD_PROPERTIES, ", ".join(STOCKD_PROPERTIES))
-    ca, certificate, key = (Path(given[name]) if name in given else None for name in ("ca", "certificate", "key"))
-    tls = Tls(ca, certificate, key, given.get("server_name", ""))
-    check_tls(tls)
-    return StockServers(parse_members(members), tls)
-
-
-def parse_members(value: str) -> dict[str, str]:
-    """`a=host:port,b=host:port` as name → address. Raises ValueError naming the part that is wrong."""
-    members: dict[str, str] = {}
-    for part in filter(None, (piece.strip() for piece in value.split(","))):
-        name, separator, address = part.partition("=")
-        if not separator or not name:
-            raise ValueError(f"{part!r} is not name=host:port")
-        split_host_port(address)
-        if name in members:
-            raise ValueError(f"{name!r} is named twice")
-        members[name] = address
-    if not members:
-        raise ValueError("at least one name=host:port is needed")
-    return members

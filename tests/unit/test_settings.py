@@ -18,8 +18,8 @@ from sluice.settings import (
     RelaySettings,
     StockdSettings,
     parse_journal_urls,
-    parse_members,
 )
+from sluice.stock_servers import parse_members
 
 ROLES = [EmbeddedSettings, GatewaySettings, RelaySettings, StockdSettings]
 

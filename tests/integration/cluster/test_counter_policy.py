@@ -18,7 +18,7 @@ from deploy.local.ports import free_port
 from deploy.local.processes import Process
 from deploy.local.services import serves, stock_store
 from sluice._gen.stock.v1 import stock_pb2
-from sluice.settings import parse_members
+from sluice.stock_servers import parse_members
 from stockd.counter_repair import CounterDrift, counter_drift
 from tests.integration.buying import (
     OUT_OF_STOCK,
