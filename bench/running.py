@@ -42,6 +42,7 @@ FORMAT = 3
 
 EXPECTED_REFUSALS: Mapping[str, frozenset[str]] = {
     "burst": frozenset({Reason.OUT_OF_STOCK.value}),
+    "at_rate": frozenset({CANCELLED}),
     "flood": frozenset({CANCELLED}),
     "ghz": frozenset({"Unavailable"}),
 }
