@@ -11,14 +11,13 @@ import time
 from collections.abc import Mapping, Sequence
 
 from confluent_kafka import Consumer, KafkaError, KafkaException, Message, Producer, TopicPartition
-from confluent_kafka.admin import AdminClient
 
 from consumers.runtime.dead_letters import Entry, Letter, Note, NoteKind
 from consumers.runtime.records import Record, Unreadable
 from sluice.cloud_events import HeaderValue, HeaderWriter, UnreadableRecord, read_event
 from sluice.errors import LogUnreachable
 from sluice.kafka_client import client_properties
-from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, list_topics, make_topics
+from sluice.kafka_topics import ANSWER_LIMIT_S, CLIENT_LOG_LEVEL, Admin, list_topics, make_topics, open_admin
 from sluice.seams.event_log import LoggedEvent
 
 SUFFIX = ".dlq"
@@ -50,7 +49,7 @@ class KafkaDeadLetters:
         self._consumer: Consumer | None = None
         self._headers = HeaderWriter()
         self._there: set[str] = set()
-        self._admin: AdminClient | None = None
+        self._admin: Admin | None = None
         self._reading = asyncio.Lock()
 
     async def append(self, topic: str, entries: Sequence[Entry]) -> Sequence[int]:
@@ -144,9 +143,7 @@ class KafkaDeadLetters:
     def _look_for(self, name: str) -> bool:
         """Asked every time: who begins with a partition must see a topic that its last owner made a moment ago."""
         if self._admin is None:
-            self._admin = AdminClient(
-                {**client_properties(self._bootstrap), "log_level": CLIENT_LOG_LEVEL}, logger=_kafka_logger
-            )
+            self._admin = open_admin(self._bootstrap)
         try:
             there = self._admin.list_topics(timeout=ANSWER_LIMIT_S).topics
         except KafkaException as error:
