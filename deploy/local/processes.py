@@ -210,7 +210,6 @@ class Process:
         assert self.identity is not None
         deadline = time.monotonic() + limit_s
         while True:
-            alive = is_alive(self.identity)
             refusal = None
             try:
                 answers()
@@ -219,8 +218,8 @@ class Process:
             if refusal is None and (foreign := self._ports_of_others()):
                 # Started at the same time, it took the port between our look and our start.
                 refusal = NotAnsweringError(f"another process answers on port {foreign[0]}")
-            # An answer after its end came from another process on its port.
-            if not alive:
+            # Looked at after the answer: one that came after its end was another process's, on its port.
+            if not is_alive(self.identity):
                 raise StartError(self.command.name, "ended before it answered", self.command.log) from refusal
             if refusal is None:
                 return
