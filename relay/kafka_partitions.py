@@ -51,8 +51,7 @@ class KafkaTopicPartitions:
         return await asyncio.to_thread(_answer, self._behind, ends)
 
     def _count(self) -> int:
-        found = self._admin.list_topics(timeout=ANSWER_LIMIT_S).topics.get(self._topic)
-        return len(found.partitions) if found is not None else 0
+        return self._admin.partition_counts().get(self._topic, 0)
 
     def _make(self, partitions: int) -> None:
         if self._count() < partitions:

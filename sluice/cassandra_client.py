@@ -5,14 +5,13 @@ Everywhere one text says it: `host:port,host:port`, or that with `?properties=FI
 
 import ssl
 from collections.abc import Mapping, Sequence
-from pathlib import Path
 from typing import NamedTuple
 
 from sluice.host_port import split_host_port
 from sluice.properties_file import read_properties, split_properties
-from sluice.tls_files import check_pair, read_authorities
+from sluice.tls_files import TLS_FILES, tls_of
 
-PROPERTIES = ("username", "password", "ca", "certificate", "key", "check_name")
+PROPERTIES = ("username", "password", *TLS_FILES, "check_name")
 """`ca`: a PEM file of authorities; with it everything is encrypted. `certificate` and `key`: what is shown to servers
 that ask for it. `check_name`: `no` if the servers' certificates do not name their addresses."""
 
@@ -39,26 +38,27 @@ def cassandra_access(cassandra: str) -> CassandraAccess:
 
 
 def _login(properties: Mapping[str, str]) -> tuple[str, str] | None:
-    if ("username" in properties) != ("password" in properties):
-        raise ValueError("username and password are needed both, or neither")
+    _both_or_neither(properties, "username", "password")
     return (properties["username"], properties["password"]) if "username" in properties else None
 
 
 def _tls(properties: Mapping[str, str]) -> ssl.SSLContext | None:
-    if ("certificate" in properties) != ("key" in properties):
-        raise ValueError("certificate and key are needed both, or neither")
+    _both_or_neither(properties, "certificate", "key")
     if "ca" not in properties:
         if needless := properties.keys() & {"certificate", "key", "check_name"}:
             raise ValueError(f"without ca nothing is encrypted, and {min(needless)} is not used")
         return None
-    read_authorities(Path(properties["ca"]))
+    tls = tls_of(properties)
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.load_verify_locations(properties["ca"])
+    context.load_verify_locations(tls.ca)
     if properties.get("check_name", "yes") not in ("yes", "no"):
         raise ValueError("check_name is yes or no")
     context.check_hostname = properties.get("check_name") != "no"
-    if "certificate" in properties:
-        certificate, key = Path(properties["certificate"]), Path(properties["key"])
-        check_pair(certificate, key)
-        context.load_cert_chain(certificate, key)
+    if tls.certificate is not None:
+        context.load_cert_chain(tls.certificate, tls.key)
     return context
+
+
+def _both_or_neither(properties: Mapping[str, str], one: str, other: str) -> None:
+    if (one in properties) != (other in properties):
+        raise ValueError(f"{one} and {other} are needed both, or neither")

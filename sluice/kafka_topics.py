@@ -105,7 +105,7 @@ async def partition_counts(bootstrap: str, topics: Sequence[str]) -> Mapping[str
 
 async def list_topics(bootstrap: str) -> Mapping[str, int]:
     """The partition count of every topic that the brokers know; 0 while a topic has none yet. Raises LogUnreachable."""
-    return await asyncio.to_thread(_listed, open_admin(bootstrap))
+    return await asyncio.to_thread(open_admin(bootstrap).partition_counts)
 
 
 class Admin(AdminClient):
@@ -120,10 +120,16 @@ class Admin(AdminClient):
         }
         super().__init__(settings, logger=logging.getLogger("sluice.kafka"))
 
-    def why(self) -> str:
-        """Nothing, if nothing went wrong."""
-        self.poll(0)
-        return "".join(self._heard)
+    def partition_counts(self) -> Mapping[str, int]:
+        """Of every topic that the brokers know; 0 while a topic has none yet. Raises LogUnreachable, which says why."""
+        self.poll(0)  # what was heard before this request says nothing of it, and would pile up
+        self._heard.clear()
+        try:
+            topics = self.list_topics(timeout=ANSWER_LIMIT_S).topics
+        except KafkaException as error:
+            self.poll(0)
+            raise LogUnreachable(": ".join([str(error), *self._heard])) from error
+        return {name: len(topic.partitions) for name, topic in topics.items()}
 
 
 def _hear(heard: deque[str], error: KafkaError) -> None:
@@ -143,7 +149,7 @@ def _make_topics(bootstrap: str, topics: Sequence[str], partitions: int, replica
 
 
 def _make(admin: Admin, topics: Sequence[NewTopic]) -> None:
-    there = _listed(admin)
+    there = admin.partition_counts()
     missing = [topic for topic in topics if topic.topic not in there]
     if missing:
         created = admin.create_topics(missing, operation_timeout=ANSWER_LIMIT_S, request_timeout=ANSWER_LIMIT_S)
@@ -160,20 +166,11 @@ def _wait_until_known(admin: Admin, topics: Sequence[str]) -> Mapping[str, int]:
     so what is listed here is what counts, and no later listing.
     """
     deadline = time.monotonic() + ANSWER_LIMIT_S
-    while unknown := set(topics) - (listed := _listed(admin)).keys():
+    while unknown := set(topics) - (listed := admin.partition_counts()).keys():
         if time.monotonic() > deadline:
             raise LogUnreachable(f"{sorted(unknown)} made, but not known to the brokers after {ANSWER_LIMIT_S:g} s")
         time.sleep(SPREAD_POLL_S)
     return listed
-
-
-def _listed(admin: Admin) -> Mapping[str, int]:
-    """The partition count of every topic that the brokers know; 0 while a topic has none yet."""
-    try:
-        return {name: len(topic.partitions) for name, topic in admin.list_topics(timeout=ANSWER_LIMIT_S).topics.items()}
-    except KafkaException as error:
-        why = admin.why()
-        raise LogUnreachable(f"{error}: {why}" if why else str(error)) from error
 
 
 def _raise_unless_made_meanwhile(topic: str, error: KafkaException) -> None:
@@ -186,7 +183,7 @@ def _raise_unless_made_meanwhile(topic: str, error: KafkaException) -> None:
 
 
 def _partition_counts(admin: Admin, topics: Sequence[str]) -> Mapping[str, int]:
-    return _counted(_listed(admin), topics)
+    return _counted(admin.partition_counts(), topics)
 
 
 def _counted(listed: Mapping[str, int], topics: Sequence[str]) -> Mapping[str, int]:

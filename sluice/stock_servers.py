@@ -1,14 +1,13 @@
 """How stock servers are reached: `name=host:port,name=host:port`, or that with `?properties=FILE` behind it."""
 
 from collections.abc import Mapping
-from pathlib import Path
 from typing import NamedTuple
 
 from sluice.host_port import split_host_port
 from sluice.properties_file import read_properties, split_properties
-from sluice.tls_files import Tls, check_tls
+from sluice.tls_files import TLS_FILES, Tls, tls_of
 
-PROPERTIES = ("ca", "certificate", "key", "server_name")
+PROPERTIES = (*TLS_FILES, "server_name")
 """As in `Tls`."""
 
 
@@ -25,10 +24,7 @@ def stock_servers(stockd: str) -> StockServers:
     if file is None:
         return StockServers(parse_members(members), None)
     given = read_properties(file, PROPERTIES, ", ".join(PROPERTIES))
-    ca, certificate, key = (Path(given[name]) if name in given else None for name in ("ca", "certificate", "key"))
-    tls = Tls(ca, certificate, key, given.get("server_name", ""))
-    check_tls(tls)
-    return StockServers(parse_members(members), tls)
+    return StockServers(parse_members(members), tls_of(given))
 
 
 def parse_members(value: str) -> dict[str, str]:

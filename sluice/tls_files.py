@@ -1,9 +1,13 @@
 """The files of TLS, read and checked before anything relies on them. All are PEM."""
 
 import ssl
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import NamedTuple
+
+TLS_FILES = ("ca", "certificate", "key")
+"""What the files of a caller are called where they are named."""
 
 
 class TlsFiles(NamedTuple):
@@ -34,6 +38,14 @@ class Tls:
     certificate: Path | None = None
     key: Path | None = None
     server_name: str = ""
+
+
+def tls_of(properties: Mapping[str, str]) -> Tls:
+    """Of `ca`, `certificate`, `key` and `server_name`, as far as they are given. Raises ValueError as `check_tls`."""
+    ca, certificate, key = (Path(properties[name]) if name in properties else None for name in TLS_FILES)
+    tls = Tls(ca, certificate, key, properties.get("server_name", ""))
+    check_tls(tls)
+    return tls
 
 
 def check_tls(tls: Tls) -> None:

@@ -6,13 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-import trustme
 import typer
 from typer.testing import CliRunner
 
 from commands.options import EXIT_BAD_SETTINGS, with_settings
 from sluice.cassandra_client import cassandra_access
 from sluice.settings import StockdSettings
+from tests.certificates import Authority
 
 POINTS = [("one", 9042), ("two", 9043)]
 WRITTEN = "one:9042, two:9043"
@@ -25,9 +25,7 @@ def file(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def ca(tmp_path: Path) -> Path:
-    ca = tmp_path / "ca.pem"
-    trustme.CA().cert_pem.write_to_path(ca)
-    return ca
+    return Authority(tmp_path, "ca").file
 
 
 @pytest.fixture
