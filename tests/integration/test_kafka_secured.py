@@ -21,7 +21,7 @@ from sluice.model import Line, NewOrder, QueuePosition
 from sluice.order_requests import OrderRequest
 from sluice.seams.event_log import TOPIC_ORDER_REQUESTED
 from tests.certificates import HOST, Authority
-from tests.integration.test_consumers import PARTITIONS, Scene, until
+from tests.integration.consumer_scene import PARTITIONS, Scene, until
 from tests.servers import make_kafka, running, server_directory
 
 pytestmark = pytest.mark.servers
