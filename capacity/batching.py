@@ -18,7 +18,7 @@ CONNECTIONS = 3
 """Transactions that a gateway has in flight at one journal: the default of its `journal_connections`."""
 
 LINGER_S = 0.05
-"""For so long the relay's Kafka client collects the events of a partition (`relay/kafka_log.py`)."""
+"""For so long the relay's Kafka client collects the events of a partition (`relay/kafka_publisher.py`)."""
 
 MOST_ROUTES = 1_000_000_000
 """Ways over several stock servers that carts may take. So many or more: no two carts ever share one."""

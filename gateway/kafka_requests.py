@@ -61,7 +61,7 @@ class _Appending:
     def __init__(self, requests: int, done: "asyncio.Future[None]") -> None:
         self.positions = [QueuePosition(0, -1)] * requests
         self.left = requests
-        self.error: KafkaError | None = None
+        self.error: str | None = None
         self.done = done
 
 
@@ -116,7 +116,7 @@ class KafkaRequests:
         finally:
             self._waiting.discard(done)
         if appending.error is not None:
-            raise LogUnreachable(str(appending.error), outcome_unknown=True)
+            raise LogUnreachable(appending.error, outcome_unknown=True)
         return appending.positions
 
     def _produce(self, request: OrderRequest, index: int, appending: _Appending) -> None:
@@ -139,12 +139,14 @@ class KafkaRequests:
 
     def _reported(self, appending: _Appending, index: int, error: KafkaError | None, message: Message) -> None:
         """In the poll thread."""
+        partition, offset = message.partition(), message.offset()
         if error is not None:
-            appending.error = appending.error or error
+            appending.error = appending.error or str(error)
+        elif partition is None or offset is None:
+            # The client concludes it from a later acknowledgement of the partition, which in one that is new to it may
+            # be wrong (relay/opened_partitions.py): it is on the log only if a broker says where.
+            appending.error = appending.error or "acknowledged without its place"
         else:
-            partition, offset = message.partition(), message.offset()
-            assert partition is not None
-            assert offset is not None
             appending.positions[index] = QueuePosition(partition, offset)
         appending.left -= 1
         if not appending.left:

@@ -3,7 +3,7 @@
 from collections.abc import Mapping
 
 from journal.slot_maps import SlotMaps
-from relay.kafka_log import KafkaPublisher
+from relay.kafka_publisher import KafkaPublisher
 from sluice.kafka_topics import RELAY_TOPICS, UnusableTopic, make_request_topic, make_slot_map_topic, make_topics
 from sluice.slot_map import SlotMap, used_partitions
 

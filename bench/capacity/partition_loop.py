@@ -14,7 +14,7 @@ from bench.workers import read_settings, say_ready, say_result
 from commands.process import GC_THRESHOLDS
 from journal.events import decode_events, encode_order_events
 from journal.protocol import OutboxRow
-from relay.kafka_log import KafkaPublisher
+from relay.kafka_publisher import KafkaPublisher
 from relay.relaying import CHUNK_EVENTS, MAX_EVENTS_IN_FLIGHT
 from sluice.kafka_topics import make_topics
 from sluice.seams.event_log import Event

@@ -62,6 +62,9 @@ class KafkaDeadLetters:
                 {
                     **client_properties(self._bootstrap),
                     "enable.idempotence": True,
+                    # The topic is new when its first letter comes, and there the order of several requests is not
+                    # kept (relay/opened_partitions.py). Letters are rare.
+                    "max.in.flight.requests.per.connection": 1,
                     "delivery.timeout.ms": round(DELIVERY_LIMIT_S * 1000),
                     "reconnect.backoff.max.ms": 1_000,
                     "compression.type": "lz4",

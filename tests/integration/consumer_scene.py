@@ -13,7 +13,8 @@ from uuid import uuid4
 from confluent_kafka import Consumer, TopicPartition
 
 from consumers.runtime.kafka_polling import read_places
-from relay.kafka_log import KafkaLog, KafkaPublisher
+from relay.kafka_log import KafkaLog
+from relay.kafka_publisher import KafkaPublisher
 from sluice.kafka_topics import make_topics
 from sluice.seams.event_log import Event, Position
 from sluice.slot_map import first_maps

@@ -24,7 +24,7 @@ from journal.postgres_tallies import PostgresTallies
 from journal.protocol import Batch, Committed, Spend
 from journal.tallies import Victims
 from orders.moving import move_orders
-from relay.kafka_log import KafkaPublisher
+from relay.kafka_publisher import KafkaPublisher
 from relay.meters import RelayMeters
 from relay.relaying import relay
 from sluice.kafka_topics import RELAY_TOPICS, make_topics

@@ -12,7 +12,7 @@ import pytest
 from deploy.local import jvm, kafka, packages
 from journal.events import decode_events, encode_order_events
 from journal.protocol import OutboxRow
-from relay.kafka_log import KafkaPublisher
+from relay.kafka_publisher import KafkaPublisher
 from sluice.kafka_topics import make_topics
 from sluice.model import Line, NewOrder
 from sluice.seams.event_log import TOPIC_ORDER_CREATED, TOPIC_STOCK_CHANGED, Event

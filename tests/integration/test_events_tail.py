@@ -15,7 +15,7 @@ from journal.embedded_log import EmbeddedLog
 from journal.events import decode_events, encode_order_events
 from journal.protocol import Batch, Committed, OutboxRow
 from journal.sqlite import SqliteJournal
-from relay.kafka_log import KafkaPublisher
+from relay.kafka_publisher import KafkaPublisher
 from sluice.kafka_topics import RELAY_TOPICS, make_request_topic, make_topics
 from sluice.model import Line, NewOrder
 from sluice.seams.event_log import TOPIC_STOCK_CHANGED, LoggedEvent

@@ -11,7 +11,8 @@ from confluent_kafka.admin import AdminClient, NewTopic
 
 from journal.events import decode_events, encode_order_events
 from journal.protocol import OutboxRow
-from relay.kafka_log import KafkaLog, KafkaPublisher
+from relay.kafka_log import KafkaLog
+from relay.kafka_publisher import KafkaPublisher
 from sluice.errors import LogUnreachable
 from sluice.kafka_topics import UnusableTopic, make_topics, partition_counts
 from sluice.model import Line, NewOrder

@@ -15,7 +15,7 @@ import pytest
 
 from consumers.projection import fold
 from consumers.runtime.handling import now_ms
-from relay.kafka_log import KafkaPublisher
+from relay.kafka_publisher import KafkaPublisher
 from sluice._gen.events.v1.events_pb2 import StockChanged
 from sluice.kafka_topics import make_topics
 from sluice.seams.event_log import TOPIC_STOCK_CHANGED, Event, LoggedEvent, Position

@@ -21,7 +21,8 @@ from deploy.local.processes import Process
 from journal.events import encode_order_events
 from journal.postgres import PostgresJournal
 from journal.protocol import Batch, Committed
-from relay.kafka_log import KafkaLog, KafkaPublisher
+from relay.kafka_log import KafkaLog
+from relay.kafka_publisher import KafkaPublisher
 from relay.meters import RelayMeters
 from relay.relaying import relay
 from sluice.kafka_topics import RELAY_TOPICS, make_topics

@@ -10,6 +10,7 @@ from commands.burst import ACCEPTED
 from deploy.local.cluster import Cluster
 from deploy.local.processes import Process
 from sluice._gen.stock.v1 import stock_pb2
+from stockd.appetite import AHEAD_S
 from tests.integration.buying import (
     Client,
     accepted,
@@ -26,7 +27,13 @@ from tests.integration.cluster.load import Load, check_told_to_come_back, steady
 SKUS = 6
 PLENTY = 100_000
 WITHIN_S = 2.0
-AWAY_S = 5.0
+AWAY_S = 8.0
+EMPTY_AFTER_S = AHEAD_S + WITHIN_S
+"""Then what stock servers had taken ahead is sold."""
+
+STILL_SOLD = 0.1
+"""Share of orders. A server that was busy and then served many at once has taken more ahead than the load is."""
+
 BACK_LIMIT_S = 20.0
 """After kill -9 the drivers must connect anew and the first writes of a cold node are slow."""
 
@@ -68,8 +75,8 @@ async def test_buyers_hear_within_two_seconds_and_the_sale_recovers(
     replies = load.since(0)
     refused = [reply for reply in replies if reply.told != ACCEPTED]
     check_told_to_come_back([*refused, *asked], "STOCK_UNREACHABLE", WITHIN_S)
-    for reply in load.since(away + WITHIN_S, back - WITHIN_S):
-        assert reply.told == "STOCK_UNREACHABLE"
+    while_away = load.since(away + EMPTY_AFTER_S, back - WITHIN_S)
+    assert len(accepted(while_away)) <= STILL_SOLD * len(while_away)
 
     again = await asyncio.gather(
         *(place_until_answered(clients, reply.request, number) for number, reply in enumerate(refused))
