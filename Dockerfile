@@ -19,8 +19,7 @@ ENV PATH=/app/.venv/bin:$PATH PYTHONUNBUFFERED=1
 WORKDIR /data
 USER 10001
 EXPOSE 50051 9200
-# In a container loopback is nobody's. `sluice health` asks the role behind the port; a relay has none and is asked for
-# its metrics instead (deploy/compose.yaml).
+# In a container loopback is nobody's. Every role says at the port of its metrics whether it is ready, in a flood too.
 ENV SLUICE_LISTEN=0.0.0.0:50051 SLUICE_METRICS_LISTEN=0.0.0.0:9200
-HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 CMD ["sluice", "health"]
+HEALTHCHECK --interval=5s --timeout=3s --start-period=60s --retries=3 CMD ["sluice", "health", "--metrics", "127.0.0.1:9200"]
 ENTRYPOINT ["sluice"]

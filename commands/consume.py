@@ -5,6 +5,7 @@ import gc
 import importlib
 import inspect
 import sys
+import time
 from collections.abc import AsyncIterator, Coroutine, Sequence
 from contextlib import AsyncExitStack, asynccontextmanager, closing
 from pathlib import Path
@@ -29,7 +30,8 @@ from journal.tallies import Tallies
 from sluice.seams.stock_projection import StockProjection
 from sluice.seams.stock_store import StockStore
 from sluice.settings import ConsumeSettings
-from sluice.telemetry import metrics
+from sluice.telemetry import http_port, metrics
+from sluice.telemetry.standing import Standing
 from stockd.stores.chosen import open_projection, open_store
 
 JOURNAL_CONNECTIONS = 2
@@ -49,7 +51,8 @@ def run(settings: ConsumeSettings, names: Sequence[str]) -> None:
 async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.Event) -> None:
     gc.set_threshold(*process.GC_THRESHOLDS_OF_EVENTS)
     registry = metrics.new_registry()
-    port = metrics.serve(registry, settings.metrics_listen)
+    standing = Standing(time.monotonic)
+    port = http_port.serve(registry, standing, settings.metrics_listen)
     meters = Meters(registry)
     async with AsyncExitStack() as opened:
         background: list[Coroutine[Any, Any, None]] = []
@@ -74,6 +77,7 @@ async def _serve(settings: ConsumeSettings, names: Sequence[str], stop: asyncio.
                 parts = own_parts(settings, registry, selling.journals, selling.tallies, selling.store, selling.links)
                 background.append(parts.keep_repairing())
                 consumers += [parts.consumers[name] for name in others]
+        standing.ready()
         _log.info("serving", metrics_port=port, consumers=[consumer.name for consumer in consumers])
         consuming = [
             asyncio.create_task(

@@ -43,6 +43,7 @@ from sluice.seams.request_log import RequestLog
 from sluice.seams.stock_keeper import StockKeeper
 from sluice.seams.stock_store import StockStore
 from sluice.telemetry import metrics
+from sluice.telemetry.standing import Standing
 from sluice.tls_files import TlsFiles
 
 LINGER_S = 0.2
@@ -72,6 +73,7 @@ async def serve_front(
     store: StockStore,
     requests: RequestLog | None,
     registry: CollectorRegistry,
+    standing: Standing,
     reserve_limit_s: float,
     journal_connections: int,
     max_wait_s: float,
@@ -172,6 +174,7 @@ async def serve_front(
     _show_keepers(registry, links)
     _offer(server, orders, stock)
     port = await rpc_server.start(server, listen, tls)
+    standing.ready_unless(health.missing)
     _log.info("serving", listen=f"{split_host_port(listen)[0]}:{port}", tls=tls is not None)
     try:
         watches = [reach.watch() for reach in reaches]

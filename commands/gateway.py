@@ -1,6 +1,7 @@
 """`sluice gateway`: the front door of a cluster. Stateless; run any number."""
 
 import asyncio
+import time
 
 from commands import process
 from commands.front import serve_front
@@ -8,7 +9,8 @@ from commands.journals import open_journals
 from commands.stock_servers import rpc_keepers
 from sluice.seams.request_log import RequestLog
 from sluice.settings import GatewaySettings
-from sluice.telemetry import metrics
+from sluice.telemetry import http_port, metrics
+from sluice.telemetry.standing import Standing
 from stockd.stores.chosen import open_store
 
 
@@ -18,7 +20,8 @@ def run(settings: GatewaySettings) -> None:
 
 async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
     registry = metrics.new_registry()
-    metrics.serve(registry, settings.metrics_listen)
+    standing = Standing(time.monotonic)
+    http_port.serve(registry, standing, settings.metrics_listen)
     journals = await open_journals(settings, stop, connections=settings.journal_connections)
     store = await process.open_patiently(
         "stock store",
@@ -36,6 +39,7 @@ async def _serve(settings: GatewaySettings, stop: asyncio.Event) -> None:
                 store=store,
                 requests=requests,
                 registry=registry,
+                standing=standing,
                 reserve_limit_s=settings.reserve_limit_s,
                 journal_connections=settings.journal_connections,
                 max_wait_s=settings.max_wait_s,

@@ -2,6 +2,7 @@
 
 import asyncio
 import sys
+import urllib.error
 import urllib.request
 from typing import Annotated
 
@@ -21,10 +22,10 @@ EXIT_NOT_SERVING = 1
 def health(
     endpoint: Endpoint = DEFAULT_ENDPOINT,
     service: Annotated[str, typer.Option(help="one service; empty: the whole process")] = "",
-    metrics: Annotated[str, typer.Option(help="host:port of /metrics, for a relay, which has no gRPC port")] = "",
+    metrics: Annotated[str, typer.Option(help="host:port of /metrics: asks for /readyz there instead")] = "",
 ) -> None:
     """Says SERVING and exits with 0, or says what else and exits with 1."""
-    answer = _scrape(metrics) if metrics else asyncio.run(_check(endpoint, service))
+    answer = _ready(metrics) if metrics else asyncio.run(_check(endpoint, service))
     sys.stdout.write(answer + "\n")
     if answer != "SERVING":
         raise typer.Exit(EXIT_NOT_SERVING)
@@ -44,9 +45,11 @@ async def _check(endpoint: str, service: str) -> str:
         return str(health_pb2.HealthCheckResponse.ServingStatus.Name(response.status))
 
 
-def _scrape(address: str) -> str:
+def _ready(address: str) -> str:
     try:
-        with urllib.request.urlopen(f"http://{address}/metrics", timeout=TIMEOUT_S):
+        with urllib.request.urlopen(f"http://{address}/readyz", timeout=TIMEOUT_S):
             return "SERVING"
+    except urllib.error.HTTPError as error:
+        return f"NOT_SERVING: {error.read().decode().strip()}"
     except OSError as error:
         return f"UNAVAILABLE: {error}"

@@ -5,6 +5,7 @@ Of several journals each has its own outbox and its own leader; one process stan
 
 import asyncio
 import gc
+import time
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from functools import partial
@@ -22,7 +23,8 @@ from relay.opening import open_publisher
 from relay.relaying import relay
 from sluice.errors import JournalUnreachable
 from sluice.settings import RelaySettings
-from sluice.telemetry import metrics
+from sluice.telemetry import http_port, metrics
+from sluice.telemetry.standing import Standing
 
 BACKLOG_PERIOD_S = 1.0
 """Counting the backlog reads all of it; once a second is as often as anyone looks at it."""
@@ -38,11 +40,13 @@ def run(settings: RelaySettings) -> None:
 async def _serve(settings: RelaySettings, stop: asyncio.Event) -> None:
     gc.set_threshold(*process.GC_THRESHOLDS_OF_EVENTS)
     registry = metrics.new_registry()
-    port = metrics.serve(registry, settings.metrics_listen)
+    standing = Standing(time.monotonic)
+    port = http_port.serve(registry, standing, settings.metrics_listen)
     meters = _meters(registry, len(settings.journal_urls))
     journals = await open_journals(settings, stop, connections=1)
     try:
         shards = journals.shards
+        standing.ready()
         _log.info("serving", metrics_port=port, journals=[str(journal.journal_id) for journal in shards])
         relaying = [
             asyncio.create_task(_relay(journal, url, of_journal, settings, stop))

@@ -24,7 +24,8 @@ from journal.sqlite_tallies import SqliteTallies
 from sluice.errors import Unreachable
 from sluice.settings import EmbeddedSettings
 from sluice.sqlite_file import AlreadyServed, SqliteFile
-from sluice.telemetry import metrics
+from sluice.telemetry import http_port, metrics
+from sluice.telemetry.standing import Standing
 from stockd.engine import Engine
 from stockd.metrics import StockdMetrics
 from stockd.peers import keep_reclaiming
@@ -48,7 +49,8 @@ def run(settings: EmbeddedSettings) -> None:
 
 async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
     registry = metrics.new_registry()
-    metrics.serve(registry, settings.metrics_listen)
+    standing = Standing(time.monotonic)
+    http_port.serve(registry, standing, settings.metrics_listen)
     settings.data_dir.mkdir(parents=True, exist_ok=True)
     try:
         file = await SqliteFile.open(settings.data_dir / DATABASE_FILE)
@@ -105,6 +107,7 @@ async def _serve(settings: EmbeddedSettings, stop: asyncio.Event) -> None:
             store=store,
             requests=requests,
             registry=registry,
+            standing=standing,
             reserve_limit_s=RESERVE_LIMIT_S,
             journal_connections=JOURNAL_TRANSACTIONS_IN_FLIGHT,
             max_wait_s=settings.max_wait_s,

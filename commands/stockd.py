@@ -17,7 +17,8 @@ from sluice.reachability import Reachability
 from sluice.rpc import server as rpc_server
 from sluice.rpc.health import Health
 from sluice.settings import StockdSettings
-from sluice.telemetry import metrics
+from sluice.telemetry import http_port, metrics
+from sluice.telemetry.standing import Standing
 from stockd.engine import Engine
 from stockd.metrics import StockdMetrics
 from stockd.peers import keep_beating, keep_reclaiming, keep_watching_peers
@@ -42,7 +43,8 @@ def run(settings: StockdSettings) -> None:
 
 async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
     registry = metrics.new_registry()
-    metrics.serve(registry, settings.metrics_listen)
+    standing = Standing(time.monotonic)
+    http_port.serve(registry, standing, settings.metrics_listen)
     journal = await open_journals(settings, stop, connections=1)
     store = await process.open_patiently(
         "stock store",
@@ -82,6 +84,7 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
     server.add_generic_rpc_handlers((keeper_service(engine),))
     channelz.add_channelz_servicer(server)
     port = await rpc_server.start(server, settings.listen, settings.tls)
+    standing.ready_unless(health.missing)
     _log.info("serving", port=port, incarnation=str(incarnation))
     try:
         await process.until_stopped(

@@ -63,7 +63,9 @@ class CommonSettings(BaseSettings):
 
     log_level: Literal["debug", "info", "warning", "error"] = Field("info", description="least severe log line shown")
     log_format: Literal["auto", "json", "text"] = Field("auto", description="auto: text on a terminal, else json")
-    metrics_listen: HostPort = Field("127.0.0.1:0", description="host:port of /metrics; port 0 picks a free one")
+    metrics_listen: HostPort = Field(
+        "127.0.0.1:0", description="host:port of /metrics, /livez and /readyz; port 0 picks a free one"
+    )
     drain_limit_s: float = Field(20.0, gt=0, description="after SIGTERM: longest wait for work in flight, seconds")
 
     @classmethod

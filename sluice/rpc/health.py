@@ -33,6 +33,10 @@ class Health:
                 )
             await self._changed.wait()
 
+    def missing(self) -> Sequence[str]:
+        """Why the whole process is not serving; empty if it is. Any thread may ask."""
+        return ["it drains"] if self._draining else [f"{need.name} away" for need in self._needs[""] if need.away]
+
     async def drain(self) -> None:
         """From now on nothing is serving, whatever happens."""
         self._draining = True

@@ -23,6 +23,7 @@ from tests.integration.buying import (
 )
 from tests.integration.cluster.conftest import audit_whole
 from tests.integration.cluster.load import Load, check_told_to_come_back, steady_load
+from tests.integration.scraping import standing
 
 SKUS = 6
 PLENTY = 100_000
@@ -61,6 +62,9 @@ async def test_buyers_hear_within_two_seconds_and_the_sale_recovers(
         away = time.monotonic()
         await asyncio.to_thread(take_away, cassandra)
         await until("no gateway says that it serves", lambda: _nobody_serves(clients[:2]), limit_s=6.0)
+        http = running.metrics("gateway-0").removesuffix("/metrics")
+        assert await standing(f"{http}/readyz") == "not ready: stock store away"
+        assert await standing(f"{http}/livez") == "alive"
         asked = await asyncio.gather(
             ask(clients[0].get_stock, stock_pb2.GetStockRequest(sku=skus[0])),
             ask(clients[0].create_sku, stock_pb2.CreateSkuRequest(sku=f"{name}-new", units=1)),

@@ -29,25 +29,28 @@ class Embedded(NamedTuple):
     endpoint: str
     data_dir: Path
     process: Process
+    http: str
+    """Where /metrics, /livez and /readyz are."""
 
 
 def make_embedded(directory: Path, *options: str, answers: Callable[[str], None] = serves) -> Embedded:
     """Not started yet. `answers`: as `serves`, for one that is asked in another way."""
     port = free_port()
+    http_port = free_port(taken=[port])
     endpoint = address(port)
     data_dir = directory / "data"
     command = Command(
         name="embedded",
         argv=(
             *(sys.executable, "-m", "commands.main", "serve"),
-            *("--listen", endpoint, "--data-dir", str(data_dir), *options),
+            *("--listen", endpoint, "--metrics-listen", address(http_port), "--data-dir", str(data_dir), *options),
         ),
         directory=directory,
         log=directory / "embedded.log",
         environment={"SLUICE_LOG_FORMAT": "json"},
-        listens=(("127.0.0.1", port),),
+        listens=(("127.0.0.1", port), ("127.0.0.1", http_port)),
     )
-    return Embedded(endpoint, data_dir, Process(command, partial(answers, endpoint)))
+    return Embedded(endpoint, data_dir, Process(command, partial(answers, endpoint)), f"http://{address(http_port)}")
 
 
 @pytest.fixture(scope="module")

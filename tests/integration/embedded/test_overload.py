@@ -22,6 +22,7 @@ from sluice._gen.orders.v1 import orders_pb2
 from sluice.rpc.failure import PUSHBACK_KEY, failure_of, reason_of
 from tests.integration.buying import Client, connected, create_skus, quiet_stock
 from tests.integration.embedded.conftest import Embedded, audit_files, make_embedded
+from tests.integration.scraping import standing
 
 CALLERS = 2_000
 """Each sends its next order when it is answered, and they cost a fraction of what the gateway does."""
@@ -89,6 +90,10 @@ async def test_a_flood_is_served_as_far_as_it_can_be_in_bounded_memory(gateway: 
         with watch_memory({"gateway": gateway.process.identity.pid}) as memory:
             await flood.start(gateway.endpoint, FLOODING_CALLERS)
             async with asyncio.timeout(OVERLOADED_WITHIN_S):
+                await flood.answered(FLOOD_ANSWERS // 2)
+                # Who restarts what is not alive, or sends buyers elsewhere, must hear that it serves.
+                assert await standing(f"{gateway.http}/livez") == "alive"
+                assert await standing(f"{gateway.http}/readyz") == "ready"
                 await flood.answered(FLOOD_ANSWERS)
                 await flood.end()
 
@@ -140,6 +145,7 @@ class Flood:
     async def answered(self, count: int) -> None:
         """Returns when so many answers were heard."""
         self._enough_answers = count
+        self._enough.clear()
         await self._enough.wait()
 
     async def end(self) -> None:
