@@ -257,7 +257,9 @@ async def _not_standing(order_ids: Sequence[str], journal: Journal) -> AsyncIter
 
 
 async def _check_restocks(decisions: Mapping[str, Decision], store: StockStore) -> list[Finding]:
-    """No rejection may know of more restocks than there are. (One that knew of fewer was decided before the others.)"""
+    """No rejection may know of more restocks than there are. (One that knew of fewer was decided before the others, or
+    after units were withdrawn.)
+    """
     most: dict[str, tuple[int, str]] = {}
     for order_id, decision in decisions.items():
         if decision.short_of is not None:
@@ -265,7 +267,7 @@ async def _check_restocks(decisions: Mapping[str, Decision], store: StockStore) 
     findings = []
     for sku, (claimed, order_id) in most.items():
         ledger = await store.read(sku, Consistency.QUORUM)
-        restocked = sum(ledger.restocks.values()) if ledger else 0
+        restocked = sum(units for units in ledger.restocks.values() if units > 0) if ledger else 0
         if claimed > restocked:
             findings.append(
                 Finding(INVARIANT, order_id, f"its rejection knows of {claimed} units of {sku}; {restocked} ever were")

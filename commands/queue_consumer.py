@@ -120,7 +120,9 @@ def _answer(outcome: Outcome) -> Answer:
 
 
 async def read_stock(store: StockStore, journal: Journal, sku: str) -> Stock:
-    """What was sold is read first: restocks only add up, so at that moment no more were unsold than this says."""
+    """What was sold is read first: restocks only add up, so at that moment no more were unsold than this says, but for
+    what was withdrawn since and is not for sale any more.
+    """
     sold = (await journal.sold([sku])).get(sku, 0)
     ledger = await store.read(sku, Consistency.STRONG)
     return Stock(sum(ledger.restocks.values()) if ledger else 0, sold)

@@ -62,6 +62,21 @@ def restock(
 
 
 @app.command()
+def withdraw(
+    sku: str,
+    units: Annotated[int, typer.Argument(min=1)],
+    withdrawal_id: Annotated[
+        str, typer.Option(help="UUID of this withdrawal; give the same one to repeat safely")
+    ] = "",
+    endpoint: Endpoint = DEFAULT_ENDPOINT,
+    as_json: AsJson = False,
+) -> None:
+    """Takes units out of stock that nobody has: all of them, or none."""
+    request = stock_pb2.WithdrawRequest(sku=sku, units=units, withdrawal_id=withdrawal_id or str(uuid4()))
+    show(call(endpoint, SERVICE + "Withdraw", request, stock_pb2.WithdrawResponse), as_json=as_json)
+
+
+@app.command()
 def spread(
     sku: str,
     owners: Annotated[int, typer.Argument(min=1, help="stock servers that its orders are spread over")],

@@ -2,7 +2,7 @@
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, Callable
+from collections.abc import AsyncGenerator, Awaitable, Callable
 from typing import Any
 from uuid import UUID, uuid5
 
@@ -72,6 +72,7 @@ class StockService:
             {
                 "CreateSku": server.unary(_told(self.create_sku), stock_pb2.CreateSkuRequest),
                 "Restock": server.unary(_told(self.restock), stock_pb2.RestockRequest),
+                "Withdraw": server.unary(_told(self.withdraw), stock_pb2.WithdrawRequest),
                 "SpreadSku": server.unary(_told(self.spread_sku), stock_pb2.SpreadSkuRequest),
                 "GetStock": server.unary(_told(self.get_stock), stock_pb2.GetStockRequest),
                 "WatchStock": server.server_stream(self.watch_stock, stock_pb2.WatchStockRequest),
@@ -97,16 +98,17 @@ class StockService:
         replayed = standing is not None
         if standing not in (None, policy):
             raise _sku_exists(sku)
-        outcome = await self._add_units(sku, uuid5(FIRST_UNITS_NAMESPACE, sku), request.units)
+        units, first_id = request.units, uuid5(FIRST_UNITS_NAMESPACE, sku)
+        outcome = await _once(lambda: self._store.restock(sku, first_id, units), units)
         if isinstance(outcome, Refused):
-            if outcome.row is None or outcome.row.units != request.units:
+            if outcome.row is None or outcome.row.units != units:
                 raise _sku_exists(sku)
             replayed = True
         if request.owners > 1:
             await self._store.spread(sku, request.owners)
         return stock_pb2.CreateSkuResponse(
             sku=sku,
-            units=request.units,
+            units=units,
             policy=policy,  # type: ignore[arg-type]  # the stub wants its own enum class
             replayed=replayed,
         )
@@ -118,17 +120,46 @@ class StockService:
             violations.append(Violation("units", f"must be 1 to {MAX_RESTOCK_UNITS}"))
         if violations:
             raise invalid(violations)
-        outcome = await self._add_units(request.sku, UUID(restock_id), request.units)
+        sku, units = request.sku, request.units
+        outcome = await _once(lambda: self._store.restock(sku, UUID(restock_id), units), units)
         if isinstance(outcome, NoSuchSku):
-            raise sku_not_found(request.sku)
-        if isinstance(outcome, Refused) and (outcome.row is None or outcome.row.units != request.units):
+            raise sku_not_found(sku)
+        if isinstance(outcome, Refused) and (outcome.row is None or outcome.row.units != units):
             raise RpcFailure(
                 grpc.StatusCode.ALREADY_EXISTS,
                 "RESTOCK_ID_REUSED",
-                f"restock {restock_id} of {request.sku} was made with other units",
-                metadata={"sku": request.sku, "restock_id": restock_id},
+                f"restock {restock_id} of {sku} was made with other units",
+                metadata={"sku": sku, "restock_id": restock_id},
             )
-        return stock_pb2.RestockResponse(sku=request.sku, replayed=isinstance(outcome, Refused))
+        return stock_pb2.RestockResponse(sku=sku, replayed=isinstance(outcome, Refused))
+
+    async def withdraw(self, request: stock_pb2.WithdrawRequest) -> stock_pb2.WithdrawResponse:
+        withdrawal_id, id_violations = parse_uuid(request.withdrawal_id, "withdrawal_id")
+        violations = name_violations(request.sku, "sku") + id_violations
+        if not 0 < request.units <= MAX_RESTOCK_UNITS:
+            violations.append(Violation("units", f"must be 1 to {MAX_RESTOCK_UNITS}"))
+        if violations:
+            raise invalid(violations)
+        sku, units = request.sku, request.units
+        head = await self._store.head(sku)
+        if head is None:
+            raise sku_not_found(sku)
+        if head.policy is StockPolicy.COUNTER:
+            raise _counter_sku(sku)
+        outcome = await _once(lambda: self._store.withdraw(sku, UUID(withdrawal_id), units), -units)
+        match outcome:
+            case NoSuchSku():
+                raise sku_not_found(sku)
+            case Refused(available, None):
+                raise _fewer_available(sku, available)
+            case Refused(_, row) if row is not None and row.units != -units:
+                raise RpcFailure(
+                    grpc.StatusCode.ALREADY_EXISTS,
+                    "WITHDRAWAL_ID_REUSED",
+                    f"withdrawal {withdrawal_id} of {sku} was made with other units, or is the id of a restock",
+                    metadata={"sku": sku, "withdrawal_id": withdrawal_id},
+                )
+        return stock_pb2.WithdrawResponse(sku=sku, replayed=isinstance(outcome, Refused))
 
     async def spread_sku(self, request: stock_pb2.SpreadSkuRequest) -> stock_pb2.SpreadSkuResponse:
         violations = name_violations(request.sku, "sku")
@@ -229,21 +260,22 @@ class StockService:
         counted = await journal.counted_units(customer_id, [sku]) if customer_id else {}
         return stock_pb2.GetCustomerLimitResponse(sku=sku, units=limits.get(sku, 0), counted=counted.get(sku, 0))
 
-    async def _add_units(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
-        """Adds the units under their id, resending where the outcome is unknown: then a refusal that shows the
-        same units means that an earlier copy was applied.
-        """
-        for resend in range(RESENDS_WHEN_UNKNOWN + 1):
-            try:
-                outcome = await self._store.restock(sku, restock_id, units)
-            except StoreUnreachable as error:
-                if not error.outcome_unknown or resend == RESENDS_WHEN_UNKNOWN:
-                    raise
-                continue
-            if resend and isinstance(outcome, Refused) and outcome.row is not None and outcome.row.units == units:
-                return Applied()
-            return outcome
-        raise AssertionError("unreachable")
+
+async def _once(write: Callable[[], Awaitable[WriteOutcome]], row_units: int) -> WriteOutcome:
+    """Restocks or withdraws under an id, resending where the outcome is unknown: then a refusal that shows the same
+    units in the row means that an earlier copy was applied.
+    """
+    for resend in range(RESENDS_WHEN_UNKNOWN + 1):
+        try:
+            outcome = await write()
+        except StoreUnreachable as error:
+            if not error.outcome_unknown or resend == RESENDS_WHEN_UNKNOWN:
+                raise
+            continue
+        if resend and isinstance(outcome, Refused) and outcome.row is not None and outcome.row.units == row_units:
+            return Applied()
+        return outcome
+    raise AssertionError("unreachable")
 
 
 def sku_not_found(sku: str) -> RpcFailure:
@@ -255,6 +287,24 @@ def _limits_need_one_journal(journals: int) -> RpcFailure:
         grpc.StatusCode.FAILED_PRECONDITION,
         "LIMITS_NEED_ONE_JOURNAL",
         f"orders are divided over {journals} journals, and a limit per customer is counted within one",
+    )
+
+
+def _fewer_available(sku: str, available: int) -> RpcFailure:
+    return RpcFailure(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "FEWER_AVAILABLE",
+        f"{available} units of {sku} are available, fewer than are to be withdrawn",
+        metadata={"sku": sku, "available": str(available)},
+    )
+
+
+def _counter_sku(sku: str) -> RpcFailure:
+    return RpcFailure(
+        grpc.StatusCode.FAILED_PRECONDITION,
+        "COUNTER_SKU",
+        f"{sku} is sold by counting: nobody knows at one moment how many units are left to withdraw",
+        metadata={"sku": sku},
     )
 
 

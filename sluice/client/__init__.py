@@ -15,6 +15,7 @@ from sluice.client.client import Client
 from sluice.client.errors import (
     CallFailed,
     CustomerLimit,
+    FewerAvailable,
     InvalidCall,
     InvalidOrder,
     OrderIdReused,
@@ -25,8 +26,10 @@ from sluice.client.errors import (
     SkuExists,
     SkuNotFound,
     SluiceError,
+    SoldByCounting,
     Unavailable,
     Violation,
+    WithdrawalIdReused,
     WrongState,
 )
 from sluice.client.order_ids import new_order_id
@@ -37,6 +40,7 @@ __all__ = [
     "Client",
     "Consistency",
     "CustomerLimit",
+    "FewerAvailable",
     "InvalidCall",
     "InvalidOrder",
     "Line",
@@ -53,11 +57,13 @@ __all__ = [
     "SkuNotFound",
     "SkuSummary",
     "SluiceError",
+    "SoldByCounting",
     "Stock",
     "StockPolicy",
     "Tls",
     "Unavailable",
     "Violation",
+    "WithdrawalIdReused",
     "WrongState",
     "new_order_id",
 ]

@@ -265,6 +265,18 @@ class Client:
         request = stock_pb2.RestockRequest(sku=sku, restock_id=known_id, units=units)
         await self._calls.ask_stock(request, stock_pb2.RestockResponse, self._limit_s(timeout_s))
 
+    async def withdraw(
+        self, sku: str, units: int, *, withdrawal_id: str | UUID | None = None, timeout_s: float | None = None
+    ) -> None:
+        """Takes units out of stock that nobody has: all of them, or none, once. After `Unavailable` they may be gone:
+        who wants to repeat such a call names the withdrawal by a `withdrawal_id` (a UUID) of its own.
+
+        Raises `FewerAvailable`, `SkuNotFound`, and `SoldByCounting` for the policy `COUNTER`.
+        """
+        known_id = new_order_id() if withdrawal_id is None else str(withdrawal_id)
+        request = stock_pb2.WithdrawRequest(sku=sku, withdrawal_id=known_id, units=units)
+        await self._calls.ask_stock(request, stock_pb2.WithdrawResponse, self._limit_s(timeout_s))
+
     async def stock(
         self, sku: str, *, consistency: Consistency = Consistency.QUORUM, timeout_s: float | None = None
     ) -> Stock:

@@ -137,5 +137,31 @@ class RestockIdReused(SluiceError):
         self.restock_id = restock_id
 
 
+class FewerAvailable(SluiceError):
+    """So many units cannot be withdrawn: only `available` are, and nothing was taken."""
+
+    def __init__(self, sku: str, available: int) -> None:
+        super().__init__(f"only {available} units of {sku} are available")
+        self.sku = sku
+        self.available = available
+
+
+class WithdrawalIdReused(SluiceError):
+    """A withdrawal of this id stands with other units, or a delivery has it."""
+
+    def __init__(self, sku: str, withdrawal_id: str) -> None:
+        super().__init__(f"withdrawal {withdrawal_id} of {sku} stands with other units")
+        self.sku = sku
+        self.withdrawal_id = withdrawal_id
+
+
+class SoldByCounting(SluiceError):
+    """Units of a SKU with the policy `COUNTER` cannot be withdrawn."""
+
+    def __init__(self, sku: str) -> None:
+        super().__init__(f"{sku} is sold by counting")
+        self.sku = sku
+
+
 def _told(violations: tuple[Violation, ...]) -> str:
     return "; ".join(f"{field}: {description}" for field, description in violations)

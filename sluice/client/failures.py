@@ -10,6 +10,7 @@ from google.rpc import error_details_pb2
 from sluice.client.errors import (
     CallFailed,
     CustomerLimit,
+    FewerAvailable,
     InvalidCall,
     InvalidOrder,
     OrderIdReused,
@@ -19,7 +20,9 @@ from sluice.client.errors import (
     SkuExists,
     SkuNotFound,
     SluiceError,
+    SoldByCounting,
     Violation,
+    WithdrawalIdReused,
     WrongState,
 )
 from sluice.client.retrying import DEADLINE, INTERNAL, UNREACHABLE
@@ -123,5 +126,11 @@ def _of_other_calls(failure: Failure, sku: str, order_id: str) -> SluiceError | 
             return SkuExists(sku)
         case "RESTOCK_ID_REUSED":
             return RestockIdReused(sku, failure.metadata.get("restock_id", ""))
+        case "FEWER_AVAILABLE":
+            return FewerAvailable(sku, int(failure.metadata.get("available", "0")))
+        case "WITHDRAWAL_ID_REUSED":
+            return WithdrawalIdReused(sku, failure.metadata.get("withdrawal_id", ""))
+        case "COUNTER_SKU":
+            return SoldByCounting(sku)
         case _:
             return None

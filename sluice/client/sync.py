@@ -137,6 +137,11 @@ class Client:
     ) -> None:
         self._wait(self._client.restock(sku, units, restock_id=restock_id, timeout_s=timeout_s))
 
+    def withdraw(
+        self, sku: str, units: int, *, withdrawal_id: str | UUID | None = None, timeout_s: float | None = None
+    ) -> None:
+        self._wait(self._client.withdraw(sku, units, withdrawal_id=withdrawal_id, timeout_s=timeout_s))
+
     def stock(
         self, sku: str, *, consistency: Consistency = Consistency.QUORUM, timeout_s: float | None = None
     ) -> Stock:

@@ -1,7 +1,8 @@
 """The seam to the stock store: the ledger of design §3.1, with the same meaning on every implementation.
 
-Of each SKU `available` and `policy`, one row per restock, one row per incarnation that ever held units.
-Only conditional writes. Conservation holds at every moment: sum of restocks = available + sum of units held.
+Of each SKU `available` and `policy`, one row per restock, one row per incarnation that ever held units. A withdrawal is
+a restock of fewer units than none. Only conditional writes. Conservation holds at every moment: sum of restocks =
+available + sum of units held.
 
 SKUs with the policy `counter` have restocks only; beside the ledger each incarnation counts what it sells of them. An
 addition to a counter cannot be guarded as the ledger's writes are: sent twice it counts twice. So it is sent once. When
@@ -58,8 +59,8 @@ class Consistency(Enum):
 
 
 class Ledger(NamedTuple):
-    """All rows of one SKU as one read saw them. `restocks` by restock id, `held` by incarnation. `owners`: over how
-    many stock servers its orders are to be spread.
+    """All rows of one SKU as one read saw them. `restocks` by restock id, those of withdrawals negative; `held` by
+    incarnation. `owners`: over how many stock servers its orders are to be spread.
     """
 
     sku: str
@@ -132,6 +133,12 @@ class StockStore(Protocol):
 
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
         """Adds `units` under `restock_id` if that row is not there. `Refused.row` is what is there."""
+        ...
+
+    async def withdraw(self, sku: str, withdrawal_id: UUID, units: int) -> WriteOutcome:
+        """Takes `units` of what is available away under `withdrawal_id`, if so many are and that row is not there.
+        `Refused.row` is what is there: of a withdrawal, its units as a negative number.
+        """
         ...
 
     async def take(self, sku: str, incarnation: UUID, before: Row | None, count: int) -> WriteOutcome:

@@ -176,6 +176,9 @@ class CassandraStore:
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
         return await self._move(sku, RESTOCK, restock_id, added=units, floor=0, before=None, units=units)
 
+    async def withdraw(self, sku: str, withdrawal_id: UUID, units: int) -> WriteOutcome:
+        return await self._move(sku, RESTOCK, withdrawal_id, added=-units, floor=units, before=None, units=-units)
+
     async def take(self, sku: str, incarnation: UUID, before: Row | None, count: int) -> WriteOutcome:
         # A give-back needs nothing from available; that the value is there at all must still be tested.
         floor = max(count, 0)

@@ -124,6 +124,9 @@ class RedisStore:
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
         return await self._move(sku, f"{_RESTOCK}{restock_id}", added=units, before=None, units=units)
 
+    async def withdraw(self, sku: str, withdrawal_id: UUID, units: int) -> WriteOutcome:
+        return await self._move(sku, f"{_RESTOCK}{withdrawal_id}", added=-units, before=None, units=-units)
+
     async def take(self, sku: str, incarnation: UUID, before: Row | None, count: int) -> WriteOutcome:
         units = (before.units if before else 0) + count
         return await self._move(sku, f"{_TAKEN}{incarnation}", added=-count, before=before, units=units)

@@ -107,6 +107,9 @@ class SqliteStore:
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
         return await self._move(sku, _RESTOCK, restock_id, added=units, floor=0, before=None, units=units)
 
+    async def withdraw(self, sku: str, withdrawal_id: UUID, units: int) -> WriteOutcome:
+        return await self._move(sku, _RESTOCK, withdrawal_id, added=-units, floor=units, before=None, units=-units)
+
     async def take(self, sku: str, incarnation: UUID, before: Row | None, count: int) -> WriteOutcome:
         units = (before.units if before else 0) + count
         return await self._move(sku, _TAKEN, incarnation, added=-count, floor=count, before=before, units=units)

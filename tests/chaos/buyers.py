@@ -26,7 +26,7 @@ from tests.chaos.records import (
     Record,
 )
 from tests.chaos.shelf import Shelf, ending
-from tests.integration.buying import OUT_OF_STOCK, Client, Reply, ask
+from tests.integration.buying import FEWER_AVAILABLE, OUT_OF_STOCK, Client, Reply, ask
 
 BUYERS_PER_S = 20
 """The whole cluster, three JVMs of Cassandra among it, shares two cores with its faults."""
@@ -43,6 +43,8 @@ BATCHES_EVERY_S = 3.0
 BATCH_ORDERS = 12
 RESTOCK_EVERY_S = 2.0
 RESTOCK_UNITS = 15
+WITHDRAW_EVERY_S = 3.0
+WITHDRAWN_UNITS = 5
 LOOK_EVERY_S = 0.5
 HOLD_S = (1.0, 8.0)
 
@@ -74,7 +76,8 @@ class Buyers:
         self._failure: BaseException | None = None
         self.records: dict[str, Record] = {}
         self.restocked: dict[str, int] = {sku.name: sku.units for sku in shelf.skus}
-        self.restocks_unknown: dict[str, int] = {}
+        self.restocks_unknown: Counter[str] = Counter()
+        self.withdrawals_unknown: Counter[str] = Counter()
         self.findings: list[Finding] = []
         self.turned_away = 0
         self.told: Counter[str] = Counter()
@@ -83,7 +86,7 @@ class Buyers:
     async def come(self) -> None:
         """For ever: one after the other, by the clock and not by the answers."""
         started, come = time.monotonic(), 0
-        next_batch = next_restock = next_look = 0.0
+        next_batch = next_restock = next_withdrawal = next_look = 0.0
         while True:
             passed_s = time.monotonic() - started
             while come < passed_s * BUYERS_PER_S:
@@ -98,6 +101,9 @@ class Buyers:
             if passed_s >= next_restock:
                 next_restock += RESTOCK_EVERY_S
                 self._enter(self._restock())
+            if passed_s >= next_withdrawal:
+                next_withdrawal += WITHDRAW_EVERY_S
+                self._enter(self._withdraw())
             if passed_s >= next_look:
                 next_look += LOOK_EVERY_S
                 self._enter(self._look())
@@ -224,7 +230,27 @@ class Buyers:
                     Finding("restock", sku.name, f"was told {reply.told}", now_s - reply.latency_s, now_s)
                 )
             await asyncio.sleep(self._chance.uniform(*PAUSE_S))
-        self.restocks_unknown[sku.name] = self.restocks_unknown.get(sku.name, 0) + RESTOCK_UNITS
+        self.restocks_unknown[sku.name] += RESTOCK_UNITS
+
+    async def _withdraw(self) -> None:
+        counted = stock_pb2.STOCK_POLICY_COUNTER
+        sku = self._chance.choice([sku for sku in self._shelf.skus if not sku.plentiful and sku.policy != counted])
+        request = stock_pb2.WithdrawRequest(sku=sku.name, withdrawal_id=str(uuid4()), units=WITHDRAWN_UNITS)
+        for attempt in range(ATTEMPTS):
+            reply = await ask(self._chance.choice(self._clients).withdraw, request, PATIENT_LIMIT_S)
+            if reply.told == ACCEPTED:
+                self.restocked[sku.name] -= WITHDRAWN_UNITS
+                return
+            if reply.told == FEWER_AVAILABLE and attempt == 0:
+                return
+            # After an attempt that nobody answered there may be fewer, and that attempt under way at another gateway.
+            if reply.told not in (FEWER_AVAILABLE, *NOT_ATTEMPTED_OR_UNKNOWN):
+                now_s = self._now_s()
+                self.findings.append(
+                    Finding("withdraw", sku.name, f"was told {reply.told}", now_s - reply.latency_s, now_s)
+                )
+            await asyncio.sleep(self._chance.uniform(*PAUSE_S))
+        self.withdrawals_unknown[sku.name] += WITHDRAWN_UNITS
 
     async def _look(self) -> None:
         """What is read while all changes is right within the bound that is read with it."""

@@ -241,8 +241,8 @@ async def _compare_stock(
             sold.update(dict(order.lines))
     for number, sku in enumerate(shelf.skus):
         stock = await _stock(clients[number % len(clients)], sku.name)
-        least = buyers.restocked[sku.name]
-        most = least + buyers.restocks_unknown.get(sku.name, 0)
+        least = buyers.restocked[sku.name] - buyers.withdrawals_unknown[sku.name]
+        most = buyers.restocked[sku.name] + buyers.restocks_unknown[sku.name]
         shown = " ".join(str(stock).split())
         if not least <= stock.restocked <= most:
             findings.append(Finding("I2", sku.name, f"clients restocked {least} to {most}: {shown}"))

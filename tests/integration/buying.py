@@ -21,6 +21,7 @@ from sluice.rpc.channel import open_channel
 from sluice.rpc.failure import PUSHBACK_KEY, failure_of
 
 OUT_OF_STOCK = "OUT_OF_STOCK"
+FEWER_AVAILABLE = "FEWER_AVAILABLE"
 CALL_LIMIT_S = 30.0
 """Generous: the machine that runs the tests is busy, and promises about time are checked by the clock instead."""
 
@@ -56,6 +57,7 @@ class Client:
         self.confirm_order = self._unary("orders", "ConfirmOrder", orders_pb2.ConfirmOrderResponse)
         self.create_sku = self._unary("stock", "CreateSku", stock_pb2.CreateSkuResponse)
         self.restock = self._unary("stock", "Restock", stock_pb2.RestockResponse)
+        self.withdraw = self._unary("stock", "Withdraw", stock_pb2.WithdrawResponse)
         self.spread_sku = self._unary("stock", "SpreadSku", stock_pb2.SpreadSkuResponse)
         self.get_stock = self._unary("stock", "GetStock", stock_pb2.GetStockResponse)
         self.list_skus = self._unary("stock", "ListSkus", stock_pb2.ListSkusResponse)

@@ -197,6 +197,9 @@ class FakeStockStore:
     async def restock(self, sku: str, restock_id: UUID, units: int) -> WriteOutcome:
         raise NotImplementedError
 
+    async def withdraw(self, sku: str, withdrawal_id: UUID, units: int) -> WriteOutcome:
+        raise NotImplementedError
+
     async def list_skus(self, after: str | None, limit: int) -> SkuPage:
         raise NotImplementedError
 

@@ -17,7 +17,7 @@ from sluice.seams.event_log import Event, LoggedEvent
 from sluice.seams.stock_store import Ledger
 
 TIME = datetime(2026, 11, 20, 12, 0, tzinfo=UTC)
-JOURNAL, RESTOCK = UUID(int=1), UUID(int=99)
+JOURNAL, RESTOCK, WITHDRAWAL = UUID(int=1), UUID(int=99), UUID(int=98)
 FIRST, SECOND = (NewOrder(str(UUID(int=number)), "anna", (Line("teapot", 1),)) for number in (1, 2))
 
 
@@ -37,9 +37,10 @@ class Parts:
     def __init__(self, logged: Sequence[Event], standing: Sequence[NewOrder] = ()) -> None:
         self.logged = [*QUEUE, *logged]
         self.standing = {order.order_id: order for order in standing}
+        self.restocks = {RESTOCK: 1}
 
     async def read(self, sku: Any, consistency: Any) -> Ledger:
-        return Ledger("teapot", StockPolicy.EXACT, 0, {RESTOCK: 1}, {})
+        return Ledger("teapot", StockPolicy.EXACT, 0, self.restocks, {})
 
     async def find_orders(self, order_ids: Sequence[str]) -> Mapping[str, NewOrder]:
         return {each: self.standing[each] for each in order_ids if each in self.standing}
@@ -80,3 +81,12 @@ async def test_a_rejection_that_knows_of_more_units_than_there_ever_were(claimed
         (subject, "its rejection knows of" in message) for subject, message in await found(Parts(sold + rejected))
     ]
     assert ((SECOND.order_id, True) in subjects) == wrong
+
+
+async def test_a_rejection_may_know_of_units_that_were_withdrawn_since() -> None:
+    sold = events(1, encode_order_events([FIRST], TIME))
+    rejected = events(2, encode_rejection_events([Rejection(SECOND, "OUT_OF_STOCK", "teapot", 1)], TIME))
+    parts = Parts(sold + rejected)
+    before = await found(parts)
+    parts.restocks = {RESTOCK: 1, WITHDRAWAL: -1}
+    assert await found(parts) == before

@@ -11,6 +11,11 @@ class Restock(NamedTuple):
     units: int
 
 
+class Withdraw(NamedTuple):
+    withdrawal_id: UUID
+    units: int
+
+
 class Take(NamedTuple):
     incarnation: UUID
     before: Row | None
@@ -23,7 +28,7 @@ class Fold(NamedTuple):
     sold: int
 
 
-Write = Restock | Take | Fold
+Write = Restock | Withdraw | Take | Fold
 
 
 class LedgerModel:
@@ -35,16 +40,22 @@ class LedgerModel:
     def apply(self, write: Write) -> WriteOutcome:
         match write:
             case Restock(restock_id, units):
-                if restock_id in self.restocks:
-                    return Refused(self.available, Row(self.restocks[restock_id], 1))
-                self.restocks[restock_id] = units
-                self.available += units
-                return Applied()
+                return self._add(restock_id, units)
+            case Withdraw(withdrawal_id, units):
+                return self._add(withdrawal_id, -units)
             case Take(incarnation, before, count):
                 units = (before.units if before else 0) + count
                 return self._replace_row(incarnation, before, units)
             case Fold(incarnation, before, sold):
                 return self._replace_row(incarnation, before, sold)
+
+    def _add(self, row_id: UUID, units: int) -> WriteOutcome:
+        there = self.restocks.get(row_id)
+        if there is not None or self.available + units < 0:
+            return Refused(self.available, None if there is None else Row(there, 1))
+        self.restocks[row_id] = units
+        self.available += units
+        return Applied()
 
     def _replace_row(self, incarnation: UUID, before: Row | None, units: int) -> WriteOutcome:
         row = self.held.get(incarnation)

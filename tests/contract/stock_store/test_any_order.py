@@ -25,7 +25,7 @@ from stockd.stores.redis import RedisStore
 from stockd.stores.sqlite import SqliteStore
 
 from .conftest import CASSANDRA_KEYSPACE, REDIS_PREFIX
-from .model import Fold, LedgerModel, Restock, Take, Write
+from .model import Fold, LedgerModel, Restock, Take, Withdraw, Write
 
 # Few and small, so that rows often come back to a number of units that they had.
 INCARNATIONS = (UUID(int=1), UUID(int=2))
@@ -60,6 +60,11 @@ class AnyOrder(RuleBasedStateMachine):
     @rule(target=written, restock_id=st.sampled_from(RESTOCK_IDS), units=st.integers(1, 9), at_once=at_once)
     def restock(self, restock_id: UUID, units: int, at_once: bool) -> Write:
         return self._written(Restock(restock_id, units), at_once)
+
+    @rule(target=written, withdrawal_id=st.sampled_from(RESTOCK_IDS), units=st.integers(1, 9), at_once=at_once)
+    def withdraw(self, withdrawal_id: UUID, units: int, at_once: bool) -> Write:
+        """Perhaps under the id of a restock."""
+        return self._written(Withdraw(withdrawal_id, units), at_once)
 
     @rule(target=written, incarnation=incarnations, count=small_counts, at_once=at_once)
     def take(self, incarnation: UUID, count: int, at_once: bool) -> Write:
@@ -103,6 +108,8 @@ async def _sent(store: StockStore, sku: str, write: Write) -> WriteOutcome:
     match write:
         case Restock(restock_id, units):
             return await store.restock(sku, restock_id, units)
+        case Withdraw(withdrawal_id, units):
+            return await store.withdraw(sku, withdrawal_id, units)
         case Take(incarnation, before, count):
             return await store.take(sku, incarnation, before, count)
         case Fold(incarnation, before, sold):

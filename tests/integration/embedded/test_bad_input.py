@@ -286,6 +286,22 @@ def test_restock(channel: grpc.Channel, request: stock_pb2.RestockRequest) -> No
 
 
 @EXAMPLES
+@given(request=st.builds(stock_pb2.WithdrawRequest, sku=text, withdrawal_id=uuids, units=amounts))
+def test_withdraw(channel: grpc.Channel, request: stock_pb2.WithdrawRequest) -> None:
+    bad = set()
+    if not is_name(request.sku):
+        bad.add("sku")
+    if not is_uuid(request.withdrawal_id):
+        bad.add("withdrawal_id")
+    if not 1 <= request.units <= 10**12:
+        bad.add("units")
+    before = all_stock(channel) if bad else {}
+    check(call(channel, f"/{STOCK}/Withdraw", request), bad)
+    if bad:
+        assert all_stock(channel) == before
+
+
+@EXAMPLES
 @given(request=st.builds(stock_pb2.GetStockRequest, sku=text, consistency=enums))
 def test_get_stock(channel: grpc.Channel, request: stock_pb2.GetStockRequest) -> None:
     bad = set()

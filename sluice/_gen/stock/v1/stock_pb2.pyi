@@ -91,6 +91,24 @@ class RestockResponse(_message.Message):
     replayed: bool
     def __init__(self, sku: _Optional[str] = ..., replayed: _Optional[bool] = ...) -> None: ...
 
+class WithdrawRequest(_message.Message):
+    __slots__ = ("sku", "withdrawal_id", "units")
+    SKU_FIELD_NUMBER: _ClassVar[int]
+    WITHDRAWAL_ID_FIELD_NUMBER: _ClassVar[int]
+    UNITS_FIELD_NUMBER: _ClassVar[int]
+    sku: str
+    withdrawal_id: str
+    units: int
+    def __init__(self, sku: _Optional[str] = ..., withdrawal_id: _Optional[str] = ..., units: _Optional[int] = ...) -> None: ...
+
+class WithdrawResponse(_message.Message):
+    __slots__ = ("sku", "replayed")
+    SKU_FIELD_NUMBER: _ClassVar[int]
+    REPLAYED_FIELD_NUMBER: _ClassVar[int]
+    sku: str
+    replayed: bool
+    def __init__(self, sku: _Optional[str] = ..., replayed: _Optional[bool] = ...) -> None: ...
+
 class SpreadSkuRequest(_message.Message):
     __slots__ = ("sku", "owners")
     SKU_FIELD_NUMBER: _ClassVar[int]
