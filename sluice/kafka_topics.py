@@ -45,6 +45,8 @@ TOPIC_SLOT_MAPS = "slot-map"
 SLOT_MAP_SEGMENT_BYTES = 1_048_576
 """The least that Kafka takes; some fifty maps."""
 
+LEAST_IN_SYNC = "min.insync.replicas"
+
 ANSWER_LIMIT_S = 5.0
 """For one metadata or admin request. A broker that is up answers in milliseconds, one that starts within seconds."""
 
@@ -79,7 +81,7 @@ async def make_slot_map_topic(bootstrap: str, *, replication_factor: int) -> Non
     """Raises LogUnreachable, UnusableTopic."""
     # Only segments that are closed are compacted, and each start of a relay writes all maps again.
     config = {"cleanup.policy": "compact", "segment.bytes": str(SLOT_MAP_SEGMENT_BYTES)}
-    topic = NewTopic(TOPIC_SLOT_MAPS, 1, replication_factor, config=config)
+    topic = NewTopic(TOPIC_SLOT_MAPS, 1, replication_factor, config=config | _durability(replication_factor))
     await asyncio.to_thread(_make, open_admin(bootstrap), [topic])
 
 
@@ -143,9 +145,16 @@ def open_admin(bootstrap: str) -> Admin:
 
 def _make_topics(bootstrap: str, topics: Sequence[str], partitions: int, replication_factor: int) -> Mapping[str, int]:
     admin = open_admin(bootstrap)
-    wanted = [NewTopic(topic, num_partitions=partitions, replication_factor=replication_factor) for topic in topics]
-    _make(admin, wanted)
+    config = _durability(replication_factor)
+    _make(admin, [NewTopic(topic, partitions, replication_factor, config=config) for topic in topics])
     return _counted(_wait_until_known(admin, topics), topics)
+
+
+def _durability(copies: int) -> dict[str, str]:
+    """Of three copies two must have an event before it counts as written: a broker's own default is one, and then what
+    is acknowledged is lost with the broker that happened to be alone with it.
+    """
+    return {LEAST_IN_SYNC: str((copies + 1) // 2)} if copies > 2 else {}
 
 
 def _make(admin: Admin, topics: Sequence[NewTopic]) -> None:

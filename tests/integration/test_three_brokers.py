@@ -7,13 +7,16 @@ from uuid import uuid4
 
 import pytest
 from confluent_kafka import KafkaError, KafkaException
-from confluent_kafka.admin import AdminClient, ConfigResource, ResourceType, TopicMetadata
+from confluent_kafka.admin import AdminClient, ConfigEntry, ConfigResource, ConfigSource, ResourceType, TopicMetadata
+from confluent_kafka.cimpl import NewTopic
+from structlog.testing import capture_logs
 
 from deploy.local import cluster
 from deploy.local.cluster import Cluster
 from deploy.local.layout import ClusterSpec
+from relay.few_copies import tell_of_few_copies
 from relay.kafka_log import KafkaLog
-from sluice.kafka_topics import RELAY_TOPICS, open_admin
+from sluice.kafka_topics import LEAST_IN_SYNC, RELAY_TOPICS, open_admin
 from sluice.seams.event_log import TOPIC_ORDER_CREATED
 from tests.integration.buying import ACCEPTED, Client, ask, connected, create_skus, order
 from tests.servers import server_directory
@@ -60,19 +63,19 @@ def known_topics(admin: AdminClient) -> Mapping[str, TopicMetadata]:
         time.sleep(0.1)
 
 
-def least_in_sync(admin: AdminClient, topic: str) -> str | None:
+def least_in_sync(admin: AdminClient, topic: str) -> ConfigEntry:
     """Of the topic's copies. The question goes to any broker, and not each has heard of the topic yet."""
     asked = ConfigResource(ResourceType.TOPIC, topic)
     deadline = time.monotonic() + BROKERS_HEAR_WITHIN_S
     while True:
         try:
-            value: str | None = admin.describe_configs([asked])[asked].result(10)["min.insync.replicas"].value
+            entry: ConfigEntry = admin.describe_configs([asked])[asked].result(10)[LEAST_IN_SYNC]
         except KafkaException as error:
             if error.args[0].code() != KafkaError.UNKNOWN_TOPIC_OR_PART or time.monotonic() > deadline:
                 raise
             time.sleep(0.1)
         else:
-            return value
+            return entry
 
 
 def test_each_topic_has_three_copies_of_which_two_must_be_written(running: Cluster) -> None:
@@ -80,7 +83,25 @@ def test_each_topic_has_three_copies_of_which_two_must_be_written(running: Clust
     topics = known_topics(admin)
     for topic in RELAY_TOPICS:
         assert {len(partition.replicas) for partition in topics[topic].partitions.values()} == {3}
-        assert least_in_sync(admin, topic) == "2"
+        # The topic's own: brokers whose default is one would have it so, too.
+        in_sync = least_in_sync(admin, topic)
+        assert (in_sync.value, in_sync.source) == ("2", ConfigSource.DYNAMIC_TOPIC_CONFIG.value)
+
+
+async def test_topics_whose_events_can_be_lost_with_one_broker_are_told_of(running: Cluster) -> None:
+    bootstrap, admin = running.endpoints.kafka, open_admin(running.endpoints.kafka)
+    alone, careless, safe = (f"{word}-{uuid4().hex[:8]}" for word in ("alone", "careless", "safe"))
+    made = admin.create_topics(
+        [NewTopic(alone, 2, 1), NewTopic(careless, 2, 3, config={LEAST_IN_SYNC: "1"}), NewTopic(safe, 2, 3)]
+    )
+    for topic in made.values():
+        topic.result(10)
+    for topic in made:
+        await asyncio.to_thread(least_in_sync, admin, topic)  # known to the brokers
+    with capture_logs() as logged:
+        await tell_of_few_copies(bootstrap, [alone, careless, safe])
+        await tell_of_few_copies(bootstrap, [safe, *RELAY_TOPICS])
+    assert [line["topics"] for line in logged] == [{alone: "has one copy", careless: f"{LEAST_IN_SYNC} is 1"}]
 
 
 async def test_events_go_on_while_any_one_broker_is_dead_and_after_it_is_back(running: Cluster) -> None:
