@@ -9,6 +9,7 @@ import structlog
 from grpc_channelz.v1 import channelz
 
 from commands import process
+from commands.careless_settings import tell_of_careless_settings
 from commands.front import measure_loop_lag, utc_now
 from commands.journals import open_journals
 from journal.protocol import IncarnationFenced, Journals
@@ -51,6 +52,7 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
         stop,
         lambda: open_store(settings),
     )
+    await tell_of_careless_settings(settings, store)
     incarnation = uuid4()
     await process.open_patiently("journal", stop, lambda: journal.register(settings.name, incarnation, utc_now()))
     # It goes on until everything is given back: who takes long to stop must not be taken for dead.

@@ -1,6 +1,7 @@
 """The topics that the relay writes: made if they are not there, and their partition counts."""
 
 import asyncio
+import contextlib
 import logging
 import time
 from collections import deque
@@ -10,6 +11,7 @@ from typing import Any
 
 from confluent_kafka import KafkaError, KafkaException
 from confluent_kafka.admin import AdminClient
+from confluent_kafka.admin._metadata import ClusterMetadata
 from confluent_kafka.cimpl import NewTopic
 
 from sluice.errors import LogUnreachable
@@ -124,14 +126,20 @@ class Admin(AdminClient):
 
     def partition_counts(self) -> Mapping[str, int]:
         """Of every topic that the brokers know; 0 while a topic has none yet. Raises LogUnreachable, which says why."""
+        return {name: len(topic.partitions) for name, topic in self._metadata().topics.items()}
+
+    def knows_several_brokers(self) -> bool:
+        """Raises as `partition_counts`."""
+        return len(self._metadata().brokers) > 1
+
+    def _metadata(self) -> ClusterMetadata:
         self.poll(0)  # what was heard before this request says nothing of it, and would pile up
         self._heard.clear()
         try:
-            topics = self.list_topics(timeout=ANSWER_LIMIT_S).topics
+            return self.list_topics(timeout=ANSWER_LIMIT_S)
         except KafkaException as error:
             self.poll(0)
             raise LogUnreachable(": ".join([str(error), *self._heard])) from error
-        return {name: len(topic.partitions) for name, topic in topics.items()}
 
 
 def _hear(heard: deque[str], error: KafkaError) -> None:
@@ -192,7 +200,12 @@ def _raise_unless_made_meanwhile(topic: str, error: KafkaException) -> None:
 
 
 def _partition_counts(admin: Admin, topics: Sequence[str]) -> Mapping[str, int]:
-    return _counted(admin.partition_counts(), topics)
+    listed = admin.partition_counts()
+    if not set(topics) <= listed.keys() and admin.knows_several_brokers():
+        # The broker that was asked may not have heard yet of what another one has.
+        with contextlib.suppress(LogUnreachable):
+            listed = _wait_until_known(admin, topics)
+    return _counted(listed, topics)
 
 
 def _counted(listed: Mapping[str, int], topics: Sequence[str]) -> Mapping[str, int]:

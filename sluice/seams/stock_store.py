@@ -195,6 +195,10 @@ class StockStore(Protocol):
         """A page of SKUs in an order of the store's own, the same for every page."""
         ...
 
+    async def careless_settings(self) -> Sequence[str]:
+        """Which settings of the store may lose writes that it has answered, in words."""
+        ...
+
     async def ping(self) -> None:
         """Returns if the store answers now."""
         ...

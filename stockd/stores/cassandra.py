@@ -11,7 +11,7 @@ from typing import Any, NamedTuple, Self
 from uuid import UUID
 
 from cassandra import ConsistencyLevel
-from cassandra.query import BatchStatement, BatchType
+from cassandra.query import BatchStatement, BatchType, SimpleStatement
 
 from sluice.errors import LedgerMissing, LedgerTooOld, StoreUnreachable
 from sluice.model import StockPolicy
@@ -52,6 +52,12 @@ _LEVELS = {
     Consistency.QUORUM: ConsistencyLevel.LOCAL_QUORUM,
     Consistency.LOCAL: ConsistencyLevel.LOCAL_ONE,
 }
+
+
+CARELESS_SYNC = "periodic"
+"""Acknowledges a write up to ten seconds before it is on disk."""
+
+_COMMIT_LOG_SYNC = "SELECT value FROM system_views.settings WHERE name = 'commitlog_sync'"
 
 
 class _Statements(NamedTuple):
@@ -260,6 +266,12 @@ class CassandraStore:
             skus += [summary for page in pages for summary in page]
             part, at_once = parts.stop, 2 * at_once  # the first may have enough, and all may be empty
         return SkuPage(skus[:limit], skus[limit - 1].sku if len(skus) > limit else None)
+
+    async def careless_settings(self) -> Sequence[str]:
+        # Of the node that answers: those of a cluster are set alike.
+        (row,) = (await self._session.read(SimpleStatement(_COMMIT_LOG_SYNC), ConsistencyLevel.ONE)).rows
+        (sync,) = row
+        return [f"Cassandra: commitlog_sync is {sync}"] if sync == CARELESS_SYNC else []
 
     async def ping(self) -> None:
         # A read that needs a quorum, as every write does: one node that answers alone is no store.

@@ -10,6 +10,8 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Self
 from uuid import UUID
 
+from redis.exceptions import ResponseError
+
 from sluice.model import StockPolicy
 from sluice.seams.stock_store import (
     Applied,
@@ -38,6 +40,8 @@ _RESTOCK = "restock:"
 _TAKEN = "taken:"
 _ADDED = "added:"
 _CLOSED = "closed:"
+
+_DURABLE = {"appendonly": "yes", "appendfsync": "always"}
 
 _CREATE = Script("""
 local policy = redis.call('HGET', KEYS[1], 'policy')
@@ -199,6 +203,17 @@ class RedisStore:
                 break
             after = names[-1]
         return SkuPage(skus[:limit], skus[limit - 1].sku if len(skus) > limit else None)
+
+    async def careless_settings(self) -> Sequence[str]:
+        found = []
+        for name, wanted in _DURABLE.items():
+            try:
+                (*_, value) = await self._session.read("CONFIG", "GET", name) or [wanted]
+            except ResponseError:  # managed servers do not let everybody see it
+                continue
+            if value != wanted:
+                found.append(f"Redis: {name} is {value}")
+        return found
 
     async def ping(self) -> None:
         # A write that changes nothing, as no SKU is empty: a replica answers PING and takes no write.

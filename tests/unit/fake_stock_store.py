@@ -203,6 +203,9 @@ class FakeStockStore:
     async def list_skus(self, after: str | None, limit: int) -> SkuPage:
         raise NotImplementedError
 
+    async def careless_settings(self) -> Sequence[str]:
+        return []
+
     async def ping(self) -> None:
         await self._answer()
 
