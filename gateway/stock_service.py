@@ -114,14 +114,9 @@ class StockService:
         )
 
     async def restock(self, request: stock_pb2.RestockRequest) -> stock_pb2.RestockResponse:
-        restock_id, id_violations = parse_uuid(request.restock_id, "restock_id")
-        violations = name_violations(request.sku, "sku") + id_violations
-        if not 0 < request.units <= MAX_RESTOCK_UNITS:
-            violations.append(Violation("units", f"must be 1 to {MAX_RESTOCK_UNITS}"))
-        if violations:
-            raise invalid(violations)
+        restock_id = _checked_id(request.restock_id, "restock_id", request.sku, request.units)
         sku, units = request.sku, request.units
-        outcome = await _once(lambda: self._store.restock(sku, UUID(restock_id), units), units)
+        outcome = await _once(lambda: self._store.restock(sku, restock_id, units), units)
         if isinstance(outcome, NoSuchSku):
             raise sku_not_found(sku)
         if isinstance(outcome, Refused) and (outcome.row is None or outcome.row.units != units):
@@ -129,24 +124,19 @@ class StockService:
                 grpc.StatusCode.ALREADY_EXISTS,
                 "RESTOCK_ID_REUSED",
                 f"restock {restock_id} of {sku} was made with other units",
-                metadata={"sku": sku, "restock_id": restock_id},
+                metadata={"sku": sku, "restock_id": str(restock_id)},
             )
         return stock_pb2.RestockResponse(sku=sku, replayed=isinstance(outcome, Refused))
 
     async def withdraw(self, request: stock_pb2.WithdrawRequest) -> stock_pb2.WithdrawResponse:
-        withdrawal_id, id_violations = parse_uuid(request.withdrawal_id, "withdrawal_id")
-        violations = name_violations(request.sku, "sku") + id_violations
-        if not 0 < request.units <= MAX_RESTOCK_UNITS:
-            violations.append(Violation("units", f"must be 1 to {MAX_RESTOCK_UNITS}"))
-        if violations:
-            raise invalid(violations)
+        withdrawal_id = _checked_id(request.withdrawal_id, "withdrawal_id", request.sku, request.units)
         sku, units = request.sku, request.units
         head = await self._store.head(sku)
         if head is None:
             raise sku_not_found(sku)
         if head.policy is StockPolicy.COUNTER:
             raise _counter_sku(sku)
-        outcome = await _once(lambda: self._store.withdraw(sku, UUID(withdrawal_id), units), -units)
+        outcome = await _once(lambda: self._store.withdraw(sku, withdrawal_id, units), -units)
         match outcome:
             case NoSuchSku():
                 raise sku_not_found(sku)
@@ -157,7 +147,7 @@ class StockService:
                     grpc.StatusCode.ALREADY_EXISTS,
                     "WITHDRAWAL_ID_REUSED",
                     f"withdrawal {withdrawal_id} of {sku} was made with other units, or is the id of a restock",
-                    metadata={"sku": sku, "withdrawal_id": withdrawal_id},
+                    metadata={"sku": sku, "withdrawal_id": str(withdrawal_id)},
                 )
         return stock_pb2.WithdrawResponse(sku=sku, replayed=isinstance(outcome, Refused))
 
@@ -259,6 +249,17 @@ class StockService:
         limits = await journal.limits([sku])
         counted = await journal.counted_units(customer_id, [sku]) if customer_id else {}
         return stock_pb2.GetCustomerLimitResponse(sku=sku, units=limits.get(sku, 0), counted=counted.get(sku, 0))
+
+
+def _checked_id(text: str, field: str, sku: str, units: int) -> UUID:
+    """Of a restock or a withdrawal. Raises RpcFailure, which names all that is wrong with it."""
+    movement_id, id_violations = parse_uuid(text, field)
+    violations = name_violations(sku, "sku") + id_violations
+    if not 0 < units <= MAX_RESTOCK_UNITS:
+        violations.append(Violation("units", f"must be 1 to {MAX_RESTOCK_UNITS}"))
+    if violations:
+        raise invalid(violations)
+    return UUID(movement_id)
 
 
 async def _once(write: Callable[[], Awaitable[WriteOutcome]], row_units: int) -> WriteOutcome:

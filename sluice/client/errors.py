@@ -138,7 +138,9 @@ class RestockIdReused(SluiceError):
 
 
 class FewerAvailable(SluiceError):
-    """So many units cannot be withdrawn: only `available` are, and nothing was taken."""
+    """So many units cannot be withdrawn: only `available` are, and nothing was taken. Where an attempt before had no
+    answer it may still be on its way; the same withdrawal again tells.
+    """
 
     def __init__(self, sku: str, available: int) -> None:
         super().__init__(f"only {available} units of {sku} are available")
