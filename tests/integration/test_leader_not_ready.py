@@ -1,6 +1,7 @@
 """A broker refuses the first records of a partition, and takes those that were under way behind them: none is lost."""
 
 import asyncio
+import contextlib
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from uuid import uuid4
@@ -35,6 +36,10 @@ ANSWERED_S = 5.0
 """The queue's own limit is shorter."""
 
 NOW = datetime(2026, 11, 28, 12, tzinfo=UTC)
+
+
+ATTEMPTS = 5
+"""On a busy machine an order's time may be up more than once."""
 
 
 @pytest.fixture(scope="module")
@@ -79,6 +84,14 @@ async def test_events_are_all_on_the_log_and_in_order(broker: kafka.Broker, topi
     assert logged == [event for batch in batches for event in batch]
 
 
+async def appended_at_last(log: KafkaRequests, requests: list[OrderRequest]) -> None:
+    for _ in range(ATTEMPTS - 1):
+        with contextlib.suppress(LogUnreachable):
+            await log.append(requests)
+            return
+    await log.append(requests)
+
+
 async def test_an_order_that_is_told_to_be_queued_is_in_the_queue(broker: kafka.Broker, topic: str) -> None:
     leader = ReluctantLeader(DOOR, LOOPBACK, broker.port, TOPIC_ORDER_REQUESTED)
     async with leader.serving():
@@ -91,7 +104,7 @@ async def test_an_order_that_is_told_to_be_queued_is_in_the_queue(broker: kafka.
         for appended, answer in zip((requests[:FEW], requests[FEW:]), told, strict=True):
             if isinstance(answer, LogUnreachable):
                 assert answer.outcome_unknown
-                await log.append(appended)  # as whoever hears so does
+                await appended_at_last(log, appended)  # as whoever hears so does
             else:
                 assert not isinstance(answer, BaseException)
         await log.close()
