@@ -17,17 +17,22 @@ from commands import process
 from commands.journals import open_journals
 from journal.postgres_slot_maps import PostgresSlotMaps
 from journal.protocol import Journal
+from relay.few_copies import tell_of_few_copies
 from relay.journal_labels import JournalLabels
 from relay.meters import RelayMeters
 from relay.opening import open_publisher
 from relay.relaying import relay
-from sluice.errors import JournalUnreachable
+from sluice.errors import JournalUnreachable, LogUnreachable
+from sluice.kafka_topics import RELAY_TOPICS
 from sluice.settings import RelaySettings
 from sluice.telemetry import http_port, metrics
 from sluice.telemetry.standing import Standing
 
 BACKLOG_PERIOD_S = 1.0
 """Counting the backlog reads all of it; once a second is as often as anyone looks at it."""
+
+ADVICE_RETRY_S = 10.0
+"""While Kafka is away."""
 
 _log = structlog.get_logger(__name__)
 
@@ -44,6 +49,8 @@ async def _serve(settings: RelaySettings, stop: asyncio.Event) -> None:
     port = http_port.serve(registry, standing, settings.metrics_listen)
     meters = _meters(registry, len(settings.journal_urls))
     journals = await open_journals(settings, stop, connections=1)
+    # Beside the work: a relay that takes over must not wait for it.
+    advising = asyncio.create_task(_tell_of_few_copies(settings.kafka))
     try:
         shards = journals.shards
         standing.ready()
@@ -59,7 +66,18 @@ async def _serve(settings: RelaySettings, stop: asyncio.Event) -> None:
         for task in relaying:
             task.result()
     finally:
+        advising.cancel()
+        await asyncio.gather(advising, return_exceptions=True)
         await journals.close()
+
+
+async def _tell_of_few_copies(kafka: str) -> None:
+    """Once, when Kafka answers."""
+    while True:
+        try:
+            return await tell_of_few_copies(kafka, RELAY_TOPICS)
+        except LogUnreachable:
+            await asyncio.sleep(ADVICE_RETRY_S)
 
 
 def _meters(registry: CollectorRegistry, journals: int) -> Sequence[RelayMeters]:

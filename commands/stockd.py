@@ -52,11 +52,12 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
         stop,
         lambda: open_store(settings),
     )
-    await tell_of_careless_settings(settings, store)
     incarnation = uuid4()
     await process.open_patiently("journal", stop, lambda: journal.register(settings.name, incarnation, utc_now()))
     # It goes on until everything is given back: who takes long to stop must not be taken for dead.
     beating = asyncio.ensure_future(keep_beating(incarnation, journal, settings.beat_interval_s))
+    # Beside the work: nobody who wants to buy must wait for it.
+    advising = asyncio.ensure_future(tell_of_careless_settings(settings, store))
     stockd_metrics = StockdMetrics(registry)
     engine = Engine(
         incarnation=incarnation,
@@ -110,8 +111,9 @@ async def _serve(settings: StockdSettings, stop: asyncio.Event) -> None:
         await health.drain()
         await server.stop(grace=settings.drain_limit_s)
         await engine.drain(settings.drain_limit_s)
-        beating.cancel()
-        await asyncio.gather(beating, return_exceptions=True)
+        for task in (beating, advising):
+            task.cancel()
+        await asyncio.gather(beating, advising, return_exceptions=True)
         with contextlib.suppress(Unreachable):
             await journal.roll_up(incarnation)
             # A server that stopped in order is not silent. One that was fenced while it slept may have taken units when

@@ -18,7 +18,7 @@ _log = structlog.get_logger(__name__)
 
 
 async def tell_of_few_copies(bootstrap: str, topics: Sequence[str]) -> None:
-    """One line for all of them. Who may not ask hears nothing: it is advice."""
+    """One line for all of them. Who may not ask for settings hears nothing: it is advice. Raises LogUnreachable."""
     try:
         few = await asyncio.to_thread(_few_copies, bootstrap, topics)
     except (KafkaException, TimeoutError) as error:
@@ -31,7 +31,7 @@ async def tell_of_few_copies(bootstrap: str, topics: Sequence[str]) -> None:
 def _few_copies(bootstrap: str, topics: Sequence[str]) -> Mapping[str, str]:
     """Why, by topic."""
     admin = open_admin(bootstrap)
-    listed = admin.list_topics(timeout=ANSWER_LIMIT_S)
+    listed = admin.metadata()
     if len(listed.brokers) == 1:
         return {}
     few: dict[str, str] = {}

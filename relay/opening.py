@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 
 from journal.slot_maps import SlotMaps
-from relay.few_copies import tell_of_few_copies
 from relay.kafka_publisher import KafkaPublisher
 from sluice.kafka_topics import RELAY_TOPICS, UnusableTopic, make_request_topic, make_slot_map_topic, make_topics
 from sluice.slot_map import SlotMap, used_partitions
@@ -25,7 +24,6 @@ async def open_publisher(
     for topic, slot_map in known.items():
         if topic in counts and counts[topic] < (used := used_partitions(slot_map.seats)):
             raise UnusableTopic(topic, f"has {counts[topic]} partitions, but its slots are placed on {used}")
-    await tell_of_few_copies(bootstrap, RELAY_TOPICS)
     await slot_maps.begin({topic: count for topic, count in counts.items() if topic not in known})
     return KafkaPublisher(bootstrap, await slot_maps.in_force())
 

@@ -125,14 +125,15 @@ class Admin(AdminClient):
         super().__init__(settings, logger=logging.getLogger("sluice.kafka"))
 
     def partition_counts(self) -> Mapping[str, int]:
-        """Of every topic that the brokers know; 0 while a topic has none yet. Raises LogUnreachable, which says why."""
-        return {name: len(topic.partitions) for name, topic in self._metadata().topics.items()}
+        """Of every topic that the brokers know; 0 while a topic has none yet. Raises as `metadata`."""
+        return {name: len(topic.partitions) for name, topic in self.metadata().topics.items()}
 
     def knows_several_brokers(self) -> bool:
-        """Raises as `partition_counts`."""
-        return len(self._metadata().brokers) > 1
+        """Raises as `metadata`."""
+        return len(self.metadata().brokers) > 1
 
-    def _metadata(self) -> ClusterMetadata:
+    def metadata(self) -> ClusterMetadata:
+        """As the broker that answers has it. Raises LogUnreachable, which says why."""
         self.poll(0)  # what was heard before this request says nothing of it, and would pile up
         self._heard.clear()
         try:

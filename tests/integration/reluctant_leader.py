@@ -23,7 +23,6 @@ PATIENCE_S = 1.0
 class Produce(NamedTuple):
     """What a produce request of one partition says at its beginning."""
 
-    version: int
     correlation: int
     topic: str
     partition: int
@@ -100,7 +99,7 @@ class ReluctantLeader:
                     request = await requests.get()
                     waiting.append(request)
                     produce = _read_produce(request or b"")
-                    if produce is not None and produce[2:] == first[2:]:
+                    if produce is not None and (produce.topic, produce.partition) == (first.topic, first.partition):
                         self.overtaken += 1
                         break
         except TimeoutError:
@@ -142,4 +141,4 @@ def _read_produce(request: bytes) -> Produce | None:
     at += 2 + name_bytes
     assert request[at] == 2, "not one partition"
     (partition,) = struct.unpack_from(">i", request, at + 1)
-    return Produce(version, correlation, topic, partition)
+    return Produce(correlation, topic, partition)
